@@ -1,0 +1,1 @@
+"""Networks that two layers share, each with its checkpoint loader."""
