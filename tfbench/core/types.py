@@ -416,6 +416,9 @@ class Views(Protocol):
             Unscorable: The clip has no sound.
         """
 
+    def keep(self, values: Tensor) -> str:
+        """Store features of this case for a set metric; returns the sha256 that finds them."""
+
 
 Reduction = Literal["mean", "ratio", "set"]
 """How rows become one number: the mean over clips of the mean over a clip's parts; the sum of

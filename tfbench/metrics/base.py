@@ -1,0 +1,164 @@
+"""What a metric is.
+
+A metric is used in two ways that share all arithmetic. As a library it is a torchmetrics
+`Metric`: `update(tensors)` and `compute()`. In an evaluation it is a pure function of one clip,
+`measure(views)`, that returns rows, and a reduction of all rows, `aggregate(scores)`.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torchmetrics
+from torch import Tensor
+
+from tfbench.core.errors import UnknownName, Unscorable
+from tfbench.core.types import Aggregate, Column, MetricInfo, Reduction, Score, ViewKey, Views
+from tfbench.nets.frozen import Frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+__all__ = ["TalkingFaceMetric", "clip_values", "mean_of_clips"]
+
+
+class TalkingFaceMetric(torchmetrics.Metric):
+    """Base of all metrics.
+
+    A subclass declares what it is in class variables, names the views it reads in `needs`,
+    scores one clip in `measure`, and serves library users by `update` and `compute`.
+
+    Args:
+        definition: One of `definitions`; the first is the default.
+        network: The network that judges, where the metric has one.
+    """
+
+    name: ClassVar[str]
+    """The registry's name: the file's stem."""
+    version: ClassVar[int] = 1
+    """Raised whenever a change of the code can change a number."""
+    reduction: ClassVar[Reduction] = "mean"
+    definitions: ClassVar[Mapping[str, Any]]
+    """Definition -> its settings; the default first."""
+    needs_network: ClassVar[bool] = False
+    """Whether an evaluator set has to name a network for this metric."""
+
+    full_state_update = False
+
+    def __init__(self, definition: str | None = None, network: Frozen[Any] | None = None) -> None:
+        super().__init__()
+        known = list(self.definitions)
+        if definition is not None and definition not in self.definitions:
+            raise UnknownName(
+                f"metric {self.name} has no definition '{definition}'; it has {', '.join(known)}"
+            )
+        self.definition = definition or known[0]
+        self.network = network
+
+    @property
+    def settings(self) -> Any:
+        """Settings of the definition in use."""
+        return self.definitions[self.definition]
+
+    @property
+    @abstractmethod
+    def columns(self) -> tuple[Column, ...]:
+        """What the metric reports."""
+
+    @property
+    @abstractmethod
+    def needs(self) -> tuple[ViewKey, ...]:
+        """The views that `measure` reads."""
+
+    @property
+    def needs_speech(self) -> bool:
+        """Whether `measure` reads the scored clip's sound."""
+        return False
+
+    @property
+    def info(self) -> MetricInfo:
+        """What this metric is, for tables and provenance."""
+        return MetricInfo(
+            name=self.name,
+            definition=f"{self.name}.{self.definition}",
+            version=self.version,
+            columns=self.columns,
+            reduction=self.reduction,
+            crop="+".join(sorted({key.crop.name for key in self.needs})),
+            evaluator=self.network.name if self.network else "",
+            evaluator_sha256=self.network.sha256 if self.network else "",
+        )
+
+    @abstractmethod
+    def measure(self, views: Views) -> tuple[Score, ...]:
+        """Score one clip: one row for each part and column.
+
+        Raises:
+            Unscorable: The clip cannot be scored; becomes a row with the reason.
+        """
+
+    def aggregate(
+        self,
+        scores: Sequence[Score],
+        load: Callable[[str], Tensor] | None = None,  # noqa: ARG002
+    ) -> tuple[Aggregate, ...]:
+        """Reduce the rows of all clips to one number for each column.
+
+        Args:
+            scores: Rows of this metric, sorted by case.
+            load: Finds the features that rows of a set metric point to.
+        """
+        return tuple(mean_of_clips(scores, column.name) for column in self.columns)
+
+    def score(self, views: Views, part: str, values: Mapping[str, float]) -> tuple[Score, ...]:
+        """Make one row a column; a value that is not a number becomes a reason."""
+        return tuple(
+            Score(views.case, part, column, views.cluster, reason="the result is not a number")
+            if math.isnan(value)
+            else Score(views.case, part, column, views.cluster, value=value)
+            for column, value in values.items()
+        )
+
+    def refuse(self, case: str, cluster: str, reason: str) -> tuple[Score, ...]:
+        """Make the rows of a clip that cannot be scored."""
+        return tuple(
+            Score(case, "clip", column.name, cluster, reason=reason) for column in self.columns
+        )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Any:
+        """Move the evaluator together with the metric's states."""
+        moved = super()._apply(fn, *args, **kwargs)
+        if self.network is not None:
+            self.network.to(self.device)
+        return moved
+
+    def _judge(self) -> Frozen[Any]:
+        if self.network is None:
+            raise Unscorable(f"metric {self.name} was built without its network")
+        return self.network
+
+
+def clip_values(scores: Iterable[Score], column: str) -> dict[str, tuple[str, float]]:
+    """Reduce rows to one value a clip: the mean over its parts.
+
+    Returns:
+        case -> (cluster, value); clips in which any part was refused are left out only where
+        no part has a value.
+    """
+    values: dict[str, list[float]] = defaultdict(list)
+    clusters: dict[str, str] = {}
+    for score in scores:
+        if score.column == column and score.value is not None:
+            values[score.case].append(score.value)
+            clusters[score.case] = score.cluster
+    return {case: (clusters[case], math.fsum(v) / len(v)) for case, v in sorted(values.items())}
+
+
+def mean_of_clips(scores: Sequence[Score], column: str) -> Aggregate:
+    """Average a column over clips, every clip weighing the same."""
+    values = [value for _, value in clip_values(scores, column).values()]
+    mean = math.fsum(values) / len(values) if values else None
+    return Aggregate(column, mean, len(values))

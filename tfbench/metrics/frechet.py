@@ -1,0 +1,201 @@
+"""Fréchet distance between the features of generated and of real frames.
+
+d² = |μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½) with unbiased covariances (Heusel et al. 2017; Dowson
+and Landau 1982). Lower is better. It is called FID only with the Inception network of the
+original; with any other feature network it is FD and carries that network's name.
+
+tr (Σ₁ Σ₂)^½ is computed in float64 without a matrix square root: with centred feature matrices
+X₁ (n₁, d) and X₂ (n₂, d) it is the nuclear norm of X₁ X₂ᵀ / √((n₁−1)(n₂−1)), whose singular
+values are also those of R₁ R₂ᵀ with the triangular QR factors of X₁ and X₂. pytorch-fid and
+clean-fid take a matrix square root of the product instead, and add 1e-6 to the diagonals when
+that is singular (fewer samples than dimensions); this form needs no such correction.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from tfbench.core.errors import InputError, Unscorable
+from tfbench.core.types import Aggregate, Column, Score, ViewKey, Views
+from tfbench.faces.crop import FaceBox, WholeFrame
+from tfbench.metrics.base import TalkingFaceMetric
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from tfbench.core.types import Crop
+    from tfbench.nets.frozen import Frozen
+
+ALIASES = ("fid",)
+
+__all__ = ["FrechetDistance", "Moments", "frechet_distance"]
+
+
+class Moments:
+    """Mean and covariance factor of a set of features.
+
+    Args:
+        features: (n, d), any float type.
+
+    Attributes:
+        n: Number of samples.
+        mean: float64 (d,).
+        factor: float64 (min(n, d), d); factorᵀ factor is the covariance, divided by n − 1.
+
+    Raises:
+        InputError: Fewer than two samples, not a matrix, or values that are not finite.
+    """
+
+    def __init__(self, features: Tensor) -> None:
+        if features.ndim != 2 or features.shape[0] < 2:
+            raise InputError(
+                "a Fréchet distance needs features (n, d) of at least 2 samples on each side; "
+                f"got {tuple(features.shape)}"
+            )
+        if not bool(torch.isfinite(features).all()):
+            raise InputError("the feature network gave values that are not finite numbers")
+        x = features.to(torch.float64)
+        self.n = int(x.shape[0])
+        self.mean = x.mean(0)
+        centred = (x - self.mean) / math.sqrt(self.n - 1)
+        wide = centred.shape[0] <= centred.shape[1]
+        self.factor = centred if wide else torch.linalg.qr(centred, mode="r").R
+
+    @property
+    def trace(self) -> Tensor:
+        """Trace of the covariance, float64 ()."""
+        return self.factor.square().sum()
+
+
+def frechet_distance(pred: Moments, ref: Moments) -> float:
+    """Fréchet distance between two sets of features.
+
+    Args:
+        pred: Of the generated frames.
+        ref: Of the real frames, features of the same width.
+
+    Returns:
+        The squared distance, as the literature reports it; rounding below zero is cut off.
+    """
+    if pred.mean.shape != ref.mean.shape:
+        raise InputError(
+            f"features of {pred.mean.shape[0]} and {ref.mean.shape[0]} dimensions "
+            "cannot be compared; use one network for both sides"
+        )
+    cross = torch.linalg.svdvals(pred.factor @ ref.factor.T).sum()
+    distance = (pred.mean - ref.mean).square().sum() + pred.trace + ref.trace - 2 * cross
+    return max(float(distance), 0.0)
+
+
+class FrechetDistance(TalkingFaceMetric):
+    """Fréchet distance on a named feature network.
+
+    Definitions: `face`, on the box of the detected face, which must be found in every clip;
+    `frame`, on the whole frame. Every frame is a sample.
+
+    Args:
+        definition: `face` or `frame`.
+        network: Has `embed(frames uint8 (t, 3, h, w)) -> (t, d)`.
+    """
+
+    name = "frechet"
+    reduction = "set"
+    needs_network = True
+    higher_is_better = False
+    definitions: ClassVar[Mapping[str, Crop]] = {"face": FaceBox(), "frame": WholeFrame()}
+
+    pred_features: Tensor
+    ref_features: Tensor
+
+    def __init__(self, definition: str | None = None, network: Frozen[Any] | None = None) -> None:
+        super().__init__(definition, network)
+        for side in ("pred_features", "ref_features"):
+            self.add_state(side, torch.zeros(0, 0), dist_reduce_fx=_stack)
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """One column, called FID only with Inception."""
+        stem = self.network.name.partition(".")[0] if self.network else ""
+        name = "FID" if stem == "inception" else f"FD ({stem})" if stem else "FD"
+        return (Column(name, higher_is_better=False),)
+
+    @property
+    def needs(self) -> tuple[ViewKey, ...]:
+        """Features of the scored clip and of the clip that shows the same person."""
+        judge = self._judge()
+        return tuple(
+            ViewKey(f"features.{judge.name}", side, self.settings, judge.sha256, 0, self._embed)
+            for side in ("pred", "appearance")
+        )
+
+    def measure(self, views: Views) -> tuple[Score, ...]:
+        """Keep the features of both sides; the number exists only over all clips."""
+        kept = {}
+        for key in self.needs:
+            values = torch.cat([part.values for part in views.parts(key)])
+            if not bool(torch.isfinite(values).all()):
+                raise Unscorable(f"{self._judge().name} gave values that are not finite numbers")
+            kept["pred" if key.side == "pred" else "ref"] = views.keep(values)
+        column = self.columns[0].name
+        return (Score(views.case, "clip", column, views.cluster, features=kept),)
+
+    def aggregate(
+        self, scores: Sequence[Score], load: Callable[[str], Tensor] | None = None
+    ) -> tuple[Aggregate, ...]:
+        """Compare all features; a real clip that serves several cases counts once."""
+        column = self.columns[0].name
+        kept = [score.features for score in scores if score.features is not None]
+        if not kept or load is None:
+            return (Aggregate(column, None, 0),)
+        sides = [
+            torch.cat([load(sha) for sha in dict.fromkeys(row[role] for row in kept)])
+            for role in ("pred", "ref")
+        ]
+        n = min(side.shape[0] for side in sides)
+        if n < 2:
+            warning = f"{n} frames are too few for a distance"
+            return (Aggregate(column, None, len(kept), n, warning),)
+        value = frechet_distance(Moments(sides[0]), Moments(sides[1]))
+        return (Aggregate(column, value, len(kept), int(sides[0].shape[0]), _few(sides)),)
+
+    def update(self, frames: Tensor, *, real: bool) -> None:
+        """Add frames of one side.
+
+        Args:
+            frames: uint8 (t, 3, h, w), already cropped.
+            real: Whether they are real.
+        """
+        name = "ref_features" if real else "pred_features"
+        features = self._embed(frames.to(self.device))
+        old = getattr(self, name)
+        setattr(self, name, torch.cat([old.reshape(-1, features.shape[1]), features]))
+
+    def compute(self) -> Tensor:
+        """Return the distance, float64 ()."""
+        pred, ref = Moments(self.pred_features), Moments(self.ref_features)
+        return torch.tensor(frechet_distance(pred, ref), dtype=torch.float64)
+
+    def _embed(self, frames: Tensor) -> Tensor:
+        features: Tensor = self._judge().module.embed(frames)
+        return features
+
+
+def _stack(gathered: Tensor | list[Tensor]) -> Tensor:
+    """Join the features of all ranks, some of which may have seen no frame."""
+    tensors = [gathered] if isinstance(gathered, Tensor) else gathered
+    filled = [t.reshape(-1, t.shape[-1]) for t in tensors if t.numel()]
+    return torch.cat(filled) if filled else tensors[0]
+
+
+def _few(sides: Sequence[Tensor]) -> str:
+    n, dimensions = min(side.shape[0] for side in sides), sides[0].shape[1]
+    if n > dimensions:
+        return ""
+    return (
+        f"{n} frames give no full-rank covariance of {dimensions} dimensions: "
+        "the distance is biased upwards"
+    )

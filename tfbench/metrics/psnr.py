@@ -1,0 +1,101 @@
+"""Peak signal-to-noise ratio between a generated frame and the true frame at the same time.
+
+Per frame 10 log10(255² / MSE) in decibels over all pixels and channels, in float64; the mean
+over frames, then over clips. Higher is better; identical frames give infinity. Checked against
+`skimage.metrics.peak_signal_noise_ratio`. TalkLip's published evaluation subtracts in uint8,
+which wraps around and can raise or lower its numbers; this one does not.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+
+from tfbench.core.errors import InputError
+from tfbench.core.types import Column, Score, ViewKey, Views
+from tfbench.faces.crop import FaceBox, WholeFrame
+from tfbench.metrics.base import TalkingFaceMetric
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tfbench.core.types import Crop
+
+__all__ = ["PSNR", "psnr"]
+
+
+def psnr(pred: Tensor, ref: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio of each frame.
+
+    Args:
+        pred: uint8 (T, 3, H, W).
+        ref: uint8, same shape.
+
+    Returns:
+        float64 (T,), decibels; inf where the frames are identical.
+
+    Raises:
+        InputError: The shapes differ or the frames are not uint8.
+    """
+    if pred.shape != ref.shape or pred.dtype != torch.uint8 or ref.dtype != torch.uint8:
+        raise InputError(
+            f"PSNR compares uint8 frames of one shape; got {pred.dtype} {tuple(pred.shape)} "
+            f"and {ref.dtype} {tuple(ref.shape)}"
+        )
+    difference = pred.to(torch.int32) - ref.to(torch.int32)
+    mse = (difference * difference).sum((1, 2, 3), dtype=torch.float64) / difference[0].numel()
+    return 10.0 * torch.log10(255.0**2 / mse)
+
+
+class PSNR(TalkingFaceMetric):
+    """PSNR in decibels.
+
+    Definitions: `frame`, over the whole frame; `face`, over the true face's box on both sides.
+
+    Example:
+        >>> metric = PSNR()
+        >>> frames = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+        >>> metric.update(frames, frames + 255)
+        >>> metric.compute()
+        tensor(0., dtype=torch.float64)
+    """
+
+    name = "psnr"
+    higher_is_better = True
+    definitions: ClassVar[Mapping[str, Crop]] = {"frame": WholeFrame(), "face": FaceBox()}
+    columns = (Column("PSNR", "dB", higher_is_better=True),)
+
+    values: Tensor
+
+    def __init__(self, definition: str | None = None) -> None:
+        super().__init__(definition)
+        self.add_state("values", torch.zeros(0, dtype=torch.float64), dist_reduce_fx="cat")
+
+    @property
+    def needs(self) -> tuple[ViewKey, ...]:
+        """PSNR of each pair of frames."""
+        return (ViewKey("psnr", "pair", self.settings, extract=psnr),)
+
+    def measure(self, views: Views) -> tuple[Score, ...]:
+        """Average over the frames of each part."""
+        return tuple(
+            score
+            for part in views.parts(self.needs[0])
+            for score in self.score(views, part.name, {"PSNR": float(part.values.mean())})
+        )
+
+    def update(self, pred: Tensor, ref: Tensor) -> None:
+        """Add one clip.
+
+        Args:
+            pred: uint8 (T, 3, H, W).
+            ref: uint8, same shape.
+        """
+        value = psnr(pred.to(self.device), ref.to(self.device)).mean()
+        self.values = torch.cat([self.values, value[None]])
+
+    def compute(self) -> Tensor:
+        """Return the mean over clips, float64 (), decibels."""
+        return self.values.mean()
