@@ -12,10 +12,11 @@ from abc import abstractmethod
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 import torchmetrics
 from torch import Tensor
 
-from tfbench.core.errors import UnknownName, Unscorable
+from tfbench.core.errors import InputError, UnknownName, Unscorable
 from tfbench.core.types import Aggregate, Column, MetricInfo, Reduction, Score, ViewKey, Views
 from tfbench.nets.frozen import Frozen
 
@@ -128,6 +129,32 @@ class TalkingFaceMetric(torchmetrics.Metric):
             Score(case, "clip", column.name, cluster, reason=reason) for column in self.columns
         )
 
+    def add_rows(self, state: str) -> None:
+        """Declare a state that collects the rows of 2-D tensors.
+
+        torchmetrics aborts a distributed `compute` when one rank has collected nothing; states
+        declared here take part with no rows.
+        """
+        self.add_state(state, [], dist_reduce_fx=_join)
+
+    def rows(self, state: str) -> Tensor:
+        """Return all collected rows, (n, d).
+
+        Raises:
+            InputError: `update` was never called.
+        """
+        collected = getattr(self, state)
+        joined = collected if isinstance(collected, Tensor) else _join(collected)
+        if joined.numel() == 0:
+            raise InputError(f"metric {self.name} has nothing to compute from; call update first")
+        return joined
+
+    def _sync_dist(self, *args: Any, **kwargs: Any) -> None:
+        for state in self._defaults:
+            if isinstance(getattr(self, state), list) and not getattr(self, state):
+                setattr(self, state, [torch.zeros(0, 0, device=self.device)])
+        super()._sync_dist(*args, **kwargs)
+
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Any:
         """Move the evaluator together with the metric's states."""
         moved = super()._apply(fn, *args, **kwargs)
@@ -139,6 +166,11 @@ class TalkingFaceMetric(torchmetrics.Metric):
         if self.network is None:
             raise Unscorable(f"metric {self.name} was built without its network")
         return self.network
+
+
+def _join(rows: list[Tensor]) -> Tensor:
+    filled = [tensor for tensor in rows if tensor.numel()]
+    return torch.cat(filled) if filled else torch.zeros(0, 0)
 
 
 def clip_values(scores: Iterable[Score], column: str) -> dict[str, tuple[str, float]]:

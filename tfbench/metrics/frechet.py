@@ -108,13 +108,13 @@ class FrechetDistance(TalkingFaceMetric):
     higher_is_better = False
     definitions: ClassVar[Mapping[str, Crop]] = {"face": FaceBox(), "frame": WholeFrame()}
 
-    pred_features: Tensor
-    ref_features: Tensor
+    pred_features: list[Tensor]
+    ref_features: list[Tensor]
 
     def __init__(self, definition: str | None = None, network: Frozen[Any] | None = None) -> None:
         super().__init__(definition, network)
-        for side in ("pred_features", "ref_features"):
-            self.add_state(side, torch.zeros(0, 0), dist_reduce_fx=_stack)
+        self.add_rows("pred_features")
+        self.add_rows("ref_features")
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -151,9 +151,10 @@ class FrechetDistance(TalkingFaceMetric):
         kept = [score.features for score in scores if score.features is not None]
         if not kept or load is None:
             return (Aggregate(column, None, 0),)
+        real = dict.fromkeys(row["ref"] for row in kept)
         sides = [
-            torch.cat([load(sha) for sha in dict.fromkeys(row[role] for row in kept)])
-            for role in ("pred", "ref")
+            torch.cat([load(row["pred"]) for row in kept]),
+            torch.cat([load(sha) for sha in real]),
         ]
         n = min(side.shape[0] for side in sides)
         if n < 2:
@@ -169,26 +170,17 @@ class FrechetDistance(TalkingFaceMetric):
             frames: uint8 (t, 3, h, w), already cropped.
             real: Whether they are real.
         """
-        name = "ref_features" if real else "pred_features"
-        features = self._embed(frames.to(self.device))
-        old = getattr(self, name)
-        setattr(self, name, torch.cat([old.reshape(-1, features.shape[1]), features]))
+        side = self.ref_features if real else self.pred_features
+        side.append(self._embed(frames.to(self.device)))
 
     def compute(self) -> Tensor:
         """Return the distance, float64 ()."""
-        pred, ref = Moments(self.pred_features), Moments(self.ref_features)
+        pred, ref = Moments(self.rows("pred_features")), Moments(self.rows("ref_features"))
         return torch.tensor(frechet_distance(pred, ref), dtype=torch.float64)
 
     def _embed(self, frames: Tensor) -> Tensor:
         features: Tensor = self._judge().module.embed(frames)
         return features
-
-
-def _stack(gathered: Tensor | list[Tensor]) -> Tensor:
-    """Join the features of all ranks, some of which may have seen no frame."""
-    tensors = [gathered] if isinstance(gathered, Tensor) else gathered
-    filled = [t.reshape(-1, t.shape[-1]) for t in tensors if t.numel()]
-    return torch.cat(filled) if filled else tensors[0]
 
 
 def _few(sides: Sequence[Tensor]) -> str:

@@ -67,11 +67,11 @@ class PSNR(TalkingFaceMetric):
     definitions: ClassVar[Mapping[str, Crop]] = {"frame": WholeFrame(), "face": FaceBox()}
     columns = (Column("PSNR", "dB", higher_is_better=True),)
 
-    values: Tensor
+    values: list[Tensor]
 
     def __init__(self, definition: str | None = None) -> None:
         super().__init__(definition)
-        self.add_state("values", torch.zeros(0, dtype=torch.float64), dist_reduce_fx="cat")
+        self.add_rows("values")
 
     @property
     def needs(self) -> tuple[ViewKey, ...]:
@@ -93,9 +93,8 @@ class PSNR(TalkingFaceMetric):
             pred: uint8 (T, 3, H, W).
             ref: uint8, same shape.
         """
-        value = psnr(pred.to(self.device), ref.to(self.device)).mean()
-        self.values = torch.cat([self.values, value[None]])
+        self.values.append(psnr(pred.to(self.device), ref.to(self.device)).mean().reshape(1, 1))
 
     def compute(self) -> Tensor:
         """Return the mean over clips, float64 (), decibels."""
-        return self.values.mean()
+        return self.rows("values").mean()

@@ -1,0 +1,88 @@
+"""What a data set is: an index that decodes nothing, and samples that are decoded one by one."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from tfbench.core.errors import UnknownName
+
+if TYPE_CHECKING:
+    from tfbench.core.types import Sample
+
+__all__ = ["Dataset", "Row"]
+
+
+@dataclass(frozen=True, order=True)
+class Row:
+    """One clip in the index of a data set.
+
+    Attributes:
+        id: Unique in the data set; forward slashes, no file ending.
+        identity: Who is seen.
+        stamp: What tells this clip from another version of it without decoding it, such as
+            the file's size; enters the checksum.
+    """
+
+    id: str
+    identity: str
+    stamp: str = ""
+
+
+class Dataset(ABC):
+    """Base of all data sets.
+
+    A subclass builds its sorted rows in `index()` without decoding anything, and decodes one
+    `Sample` in `sample(row)`.
+    """
+
+    name: ClassVar[str]
+    """The registry's name: the file's stem."""
+    version: ClassVar[int] = 1
+    """Raised when what a split holds changes."""
+    Config: ClassVar[type]
+    """Frozen dataclass of the settings; the constructor takes one."""
+
+    @property
+    def label(self) -> str:
+        """The name that results and leaderboards carry."""
+        return self.name
+
+    @abstractmethod
+    def index(self) -> tuple[Row, ...]:
+        """Return all rows, sorted by id; cached by the subclass if it is not cheap.
+
+        Raises:
+            InputError: The data are not where they should be; names the path and what
+                belongs there.
+        """
+
+    @abstractmethod
+    def sample(self, row: Row) -> Sample:
+        """Decode one clip.
+
+        Raises:
+            InputError: The clip cannot be decoded.
+        """
+
+    def __len__(self) -> int:
+        return len(self.index())
+
+    def __getitem__(self, key: int | str) -> Sample:
+        """Return a sample by its position in the index or by its id."""
+        rows = self.index()
+        if isinstance(key, int):
+            return self.sample(rows[key])
+        for row in rows:
+            if row.id == key:
+                return self.sample(row)
+        raise UnknownName(f"data set {self.label} has no clip '{key}'")
+
+    def checksum(self) -> str:
+        """Return the sha256 of the split: its version and its rows."""
+        digest = hashlib.sha256(f"{self.name} {self.version}\n".encode())
+        for row in self.index():
+            digest.update(f"{row.id}\t{row.identity}\t{row.stamp}\n".encode())
+        return digest.hexdigest()
