@@ -1,0 +1,1 @@
+"""From cases to a leaderboard: pairing, views, rows, aggregates and their tables."""

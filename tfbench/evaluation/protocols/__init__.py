@@ -1,0 +1,1 @@
+"""Protocols: how the clips of a data set are paired into cases; one file each."""
