@@ -52,6 +52,7 @@ def get(names: Annotated[list[str], typer.Argument(help="Networks to fetch.")]) 
     )
 
     from tfbench.core import assets
+    from tfbench.core.download import StoppedError
     from tfbench.core.errors import AssetError
 
     for name in names:
@@ -70,6 +71,8 @@ def get(names: Annotated[list[str], typer.Argument(help="Networks to fetch.")]) 
                 progress.console.print(
                     f"{name}: {_get(name, progress)}", highlight=False, soft_wrap=True
                 )
+            except StoppedError:
+                raise
             except AssetError as error:
                 failures.append(error)
     if failures:

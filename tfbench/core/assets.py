@@ -24,7 +24,14 @@ import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from tfbench.core import paths
-from tfbench.core.download import check_space, discard, download, human_size, part_of
+from tfbench.core.download import (
+    StoppedError,
+    check_space,
+    discard,
+    download,
+    human_size,
+    part_of,
+)
 from tfbench.core.errors import AssetError, ConfigError, MissingAsset, UnknownName
 
 if TYPE_CHECKING:
@@ -79,7 +86,7 @@ class Asset:
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
     title: _Text
-    file: Annotated[str, Field(pattern=r"^[\w+.-]+(/[\w+.-]+)*$")]
+    file: Annotated[str, Field(pattern=r"^\w[\w+.-]*(/\w[\w+.-]*)*$")]
     licence: _Text
     source: _Url
     used_by: Annotated[tuple[_Text, ...], Field(min_length=1)]
@@ -185,8 +192,8 @@ def locate(name: str) -> Path:
     entry, file = asset(name), path(name)
     if not file.is_file():
         raise MissingAsset(_missing(entry, file))
-    _check_size(entry, file)
-    _check_hash(entry, file, recorded_sha256(file))
+    _check(entry, file, None)
+    _check(entry, file, recorded_sha256(file))
     return file
 
 
@@ -198,11 +205,8 @@ def state(name: str) -> State:
     entry, file = asset(name), path(name)
     if not file.is_file():
         return "missing" if entry.urls else "gated"
-    known = _hashes().get(_key(file))
     try:
-        _check_size(entry, file)
-        if known is not None:
-            _check_hash(entry, file, known)
+        _check(entry, file, _hashes().get(_key(file)))
     except AssetError:
         return "damaged"
     return "present"
@@ -222,7 +226,8 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
     Raises:
         UnknownName: No asset has that name.
         MissingAsset: The asset has no URL; the message says how to get it.
-        AssetError: No URL gave the right file, the disk is full, or Ctrl-C was pressed.
+        StoppedError: Ctrl-C was pressed; the next call continues.
+        AssetError: No URL gave the right file, or the disk is full.
     """
     entry, target = asset(name), path(name)
     if target.is_file():
@@ -233,7 +238,10 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
                 raise
     if not entry.urls:
         raise MissingAsset(_missing(entry, target))
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AssetError(f"{target.parent} cannot be made: {error.strerror}") from error
     part = part_of(target)
     if entry.size is not None:
         check_space(target.parent, entry.size - (part.stat().st_size if part.is_file() else 0))
@@ -241,9 +249,9 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
     for url in entry.urls:
         try:
             _fetch_from(url, entry, target, progress)
+        except StoppedError:
+            raise
         except AssetError as error:
-            if isinstance(error.__context__, KeyboardInterrupt):
-                raise
             reasons.append(str(error))
         else:
             return target
@@ -251,15 +259,13 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
 
 
 def _fetch_from(url: str, entry: Asset, target: Path, progress: Progress | None) -> None:
-    part = download(url, target, size=entry.size, progress=progress)
-    try:
-        _check_size(entry, part)
-        digest = sha256_of(part)
-        _check_hash(entry, target, digest)
-    except AssetError as error:
-        what = " (a web page)" if _is_html(part) else ""
+    part = download(url, target, size=entry.size, checked=entry.pinned, progress=progress)
+    digest = sha256_of(part)
+    problem = _size_problem(entry, part) or _hash_problem(entry, target, digest)
+    if problem:
+        what = "a web page" if _is_html(part) else "another file"
         discard(target)
-        raise AssetError(f"{url} gave another file{what}, which was deleted: {error}") from error
+        raise AssetError(f"{url} gave {what}, which was deleted: it {problem}")
     part.replace(target)
     discard(target)
     _remember(target, digest)
@@ -288,33 +294,36 @@ def recorded_sha256(file: Path) -> str:
     return known
 
 
-def _check_size(entry: Asset, file: Path) -> None:
+def _check(entry: Asset, file: Path, digest: str | None) -> None:
+    """Refuse a file of the wrong size or, where a digest is given, of the wrong hash."""
+    cure = f"delete it and run `tfbench assets get {entry.name}`"
+    note = f" ({entry.note})" if entry.note else ""
+    problem = _size_problem(entry, file)
+    if problem:
+        short = entry.size is not None and file.stat().st_size < entry.size
+        what = "a truncated copy of" if short else "not"
+        raise AssetError(f"{file} is {what} {entry.title}: it {problem}; {cure}{note}")
+    problem = _hash_problem(entry, file, digest) if digest else ""
+    if problem:
+        if not entry.pinned:
+            cure = f"delete {_sidecar(file)} if the change is wanted"
+        raise AssetError(f"{file} is not {entry.title}: it {problem}; {cure}{note}")
+
+
+def _size_problem(entry: Asset, file: Path) -> str:
     size = file.stat().st_size
     if entry.size is None or size == entry.size:
-        return
-    what = "a truncated copy" if size < entry.size else "another file"
-    raise AssetError(
-        f"{file} is {what} of {entry.title}: it has {size:,} bytes where {entry.size:,} were "
-        f"wanted; delete it and run `tfbench assets get {entry.name}`"
-        + (f" ({entry.note})" if entry.note else "")
-    )
+        return ""
+    return f"has {size:,} bytes where {entry.size:,} were wanted"
 
 
-def _check_hash(entry: Asset, file: Path, digest: str) -> None:
+def _hash_problem(entry: Asset, file: Path, digest: str) -> str:
     """Compare with the manifest or, for an unpinned asset, with the first hash seen."""
-    if entry.pinned:
-        wanted, by = entry.sha256, "the manifest wants"
-    else:
-        wanted, by = _first_seen(file, digest), f"{_sidecar(file)} remembers"
-    if digest != wanted:
-        cure = (
-            f"delete it and run `tfbench assets get {entry.name}`"
-            if entry.pinned
-            else f"delete {_sidecar(file)} if the change is wanted"
-        )
-        raise AssetError(
-            f"{file} is not {entry.title}: its sha256 is {digest}, {by} {wanted}; {cure}"
-        )
+    wanted = entry.sha256 if entry.pinned else _first_seen(file, digest)
+    if digest == wanted:
+        return ""
+    by = "the manifest" if entry.pinned else str(_sidecar(file))
+    return f"has the sha256 {digest} where {by} has {wanted}"
 
 
 def _sidecar(file: Path) -> Path:

@@ -7,26 +7,36 @@ validator (ETag or Last-Modified), so that a resumed download never joins two ve
 from __future__ import annotations
 
 import errno
+import http
 import http.client
 import shutil
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from tfbench import __version__
 from tfbench.core.errors import AssetError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    Progress = Callable[[int, int | None], None]
+__all__ = [
+    "StoppedError",
+    "Progress",
+    "check_space",
+    "discard",
+    "download",
+    "human_size",
+    "origin_of",
+    "part_of",
+]
 
-__all__ = ["check_space", "download", "human_size"]
+Progress = Callable[[int, int | None], None]
+"""Is told the bytes that have arrived and the total, None where that is not known."""
 
 CHUNK = 1 << 20
 TIMEOUT_S = 30.0
-REQUESTED_RANGE_NOT_SATISFIABLE = 416
 
 
 class _Partial(NamedTuple):
@@ -78,8 +88,17 @@ def check_space(folder: Path, n_bytes: int) -> None:
         )
 
 
+class StoppedError(AssetError):
+    """Ctrl-C was pressed during a download."""
+
+
 def download(
-    url: str, target: Path, *, size: int | None = None, progress: Progress | None = None
+    url: str,
+    target: Path,
+    *,
+    size: int | None = None,
+    checked: bool = False,
+    progress: Progress | None = None,
 ) -> Path:
     """Download to `<target>.part`, continuing what an earlier attempt left there.
 
@@ -87,48 +106,60 @@ def download(
         url: http or https.
         target: Where the finished file will belong; its folder exists.
         size: Bytes that the file must have, None where that is not known.
+        checked: Whether the caller knows the file's hash, so that what one URL began may be
+            continued from another.
         progress: Called with the bytes that have arrived and the total, None if not known.
 
     Returns:
         The path of the complete `.part` file, not yet renamed.
 
     Raises:
+        StoppedError: Ctrl-C was pressed; what has arrived stays.
         AssetError: The server cannot be reached, refuses, stalls for 30 s, breaks off or offers a
-            file of another size; the disk is full; or Ctrl-C was pressed. What has arrived stays.
+            file of another size; or the disk is full. What has arrived stays.
     """
     part = part_of(target)
-    partial = _partial(url, target, size)
+    partial = _partial(url, target, size, checked)
     if size is not None and partial.offset == size:
         return part
     try:
         _transfer(url, target, partial, size, progress)
     except KeyboardInterrupt:
-        raise AssetError(f"stopped; {_kept(part)}") from None
+        raise StoppedError(f"stopped; {_kept(part)}") from None
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code == REQUESTED_RANGE_NOT_SATISFIABLE:
+        if partial.offset and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             # What lies there is not the beginning of what the server has now.
             discard(target)
+            return download(url, target, size=size, checked=checked, progress=progress)
         raise AssetError(f"{url}: the server answered {error.code} {error.reason}") from error
     except urllib.error.URLError as error:
         raise AssetError(f"{url} cannot be reached: {error.reason}; {_kept(part)}") from error
     except (OSError, http.client.HTTPException) as error:
-        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise AssetError(f"the disk of {part.parent} is full; {_kept(part)}") from error
-        raise AssetError(f"{url} broke off ({error}); {_kept(part)}") from error
+        raise AssetError(_broken(error, url, part)) from error
     return part
 
 
-def _partial(url: str, target: Path, size: int | None) -> _Partial:
+def _broken(error: Exception, url: str, part: Path) -> str:
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return f"the disk of {part.parent} is full; {_kept(part)}"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename} cannot be written: {error.strerror}"
+    return f"{url} broke off ({error}); {_kept(part)}"
+
+
+def _partial(url: str, target: Path, size: int | None, checked: bool) -> _Partial:
     """Say how much of an earlier attempt can be used; discard it where none can."""
     part, origin = part_of(target), origin_of(target)
     if not part.is_file():
         return _Partial(0, "")
     offset = part.stat().st_size
-    written_by, _, validator = (
+    begun_at, _, validator = (
         origin.read_text("utf-8").partition("\n") if origin.is_file() else ("", "", "")
     )
-    if written_by != url or (size is not None and offset > size):
+    if begun_at != url:
+        validator = ""
+    if not (checked or validator) or (size is not None and offset > size):
         discard(target)
         return _Partial(0, "")
     return _Partial(offset, validator)
@@ -144,7 +175,7 @@ def _transfer(
             headers["If-Range"] = partial.validator
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 - the manifest admits http only
     with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310 - see above
-        start = partial.offset if response.status == http.client.PARTIAL_CONTENT else 0
+        start = partial.offset if response.status == http.HTTPStatus.PARTIAL_CONTENT else 0
         length = response.headers.get("Content-Length")
         total = start + int(length) if length is not None else None
         if size is not None and total is not None and total != size:
