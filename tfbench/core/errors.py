@@ -10,6 +10,7 @@ __all__ = [
     "GenerationError",
     "InputError",
     "MissingAsset",
+    "StorageError",
     "TfbenchError",
     "UnknownName",
     "Unscorable",
@@ -38,6 +39,10 @@ class AssetError(TfbenchError):
 
 class MissingAsset(AssetError):
     """A network's file is not on this machine."""
+
+
+class StorageError(TfbenchError):
+    """A disk is full or a folder cannot be written; the run stops and can be continued."""
 
 
 class GenerationError(TfbenchError):

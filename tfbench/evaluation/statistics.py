@@ -3,8 +3,8 @@
 Clips of one identity are not independent, so whole clusters are resampled. Means and ratios get
 the percentile interval of a cluster bootstrap (Efron and Tibshirani 1993, chapter 13). Fréchet
 distances are biased upwards in the sample size, so that a bootstrap, which repeats samples, lies
-far above the estimate; they get a delete-one-cluster jackknife with a t interval (Busing et al.
-1999, the delete-m_j form for clusters of unequal size).
+far above the estimate; they get a delete-group jackknife over clusters, in at most 20 groups,
+with a t interval (Busing et al. 1999, the delete-m_j form for groups of unequal size).
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ __all__ = ["Interval", "bootstrap", "interval", "jackknife"]
 DRAWS = 2000
 LEVEL = 0.95
 MIN_CLUSTERS = 3
+MAX_GROUPS = 20
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def interval(
         return Interval(None, None, f"none: {n} clusters are fewer than {MIN_CLUSTERS}", n)
     if metric.reduction == "set":
         low, high = _jackknife_set(metric, column, scores, load, clusters, value)
-        return Interval(low, high, "delete-cluster jackknife, t, 95 %", n)
+        return Interval(low, high, "delete-group jackknife over clusters, t, 95 %", n)
     pairs = _terms(metric, column, scores)
     low, high = bootstrap(pairs)
     return Interval(low, high, f"cluster bootstrap, {DRAWS} draws, 95 %", n)
@@ -108,12 +109,12 @@ def bootstrap(
 
 
 def jackknife(value: float, left_out: Sequence[float], sizes: Sequence[int]) -> tuple[float, float]:
-    """t interval of the delete-one-cluster jackknife for clusters of unequal size.
+    """T interval of the delete-group jackknife for groups of unequal size.
 
     Args:
         value: The estimate over everything.
-        left_out: The estimate without each cluster.
-        sizes: Clips in each cluster.
+        left_out: The estimate without each group.
+        sizes: Clips in each group.
 
     Returns:
         Lower and upper end of the 95 % interval around the estimate.
@@ -138,8 +139,8 @@ def _jackknife_set(
 ) -> tuple[float | None, float | None]:
     good = [s for s in scores if s.reason is None and s.column == column]
     left_out, sizes = [], []
-    for cluster in clusters:
-        rest = [s for s in good if s.cluster != cluster]
+    for group in (set(clusters[k::MAX_GROUPS]) for k in range(min(MAX_GROUPS, len(clusters)))):
+        rest = [s for s in good if s.cluster not in group]
         (reduced,) = [a for a in metric.aggregate(rest, load) if a.column == column]
         if reduced.value is None:
             return None, None

@@ -7,12 +7,9 @@ renamed, always before the row that points to them.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
-import tempfile
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,54 +18,18 @@ from safetensors.torch import load, save
 from tfbench.core.assets import sha256_of
 from tfbench.core.config import canonical_json
 from tfbench.core.errors import InputError
+from tfbench.core.files import storage_errors, write_atomically
 from tfbench.core.types import Score
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from torch import Tensor
 
     from tfbench.core.types import Clip
 
-__all__ = ["Arrays", "Rows", "clip_sha256", "disk_errors", "load_rows", "write_atomically"]
-
-
-@contextmanager
-def disk_errors(folder: Path) -> Iterator[None]:
-    """Turn a full or read-only disk into an error that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise InputError(
-                f"no space left while writing to {folder}; free some and run the same command "
-                "again: it continues where it stopped"
-            ) from error
-        if error.errno in {errno.EACCES, errno.EROFS, errno.EPERM}:
-            raise InputError(f"{folder} cannot be written: {error.strerror}") from error
-        raise
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that it is whole or not there.
-
-    Args:
-        path: Where to; its folder is made.
-        data: The bytes.
-    """
-    with disk_errors(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as sink:
-                sink.write(data)
-                sink.flush()
-                os.fsync(sink.fileno())
-            os.replace(name, path)  # noqa: PTH105
-        except BaseException:
-            os.unlink(name)  # noqa: PTH108
-            raise
+__all__ = ["Arrays", "Rows", "clip_sha256", "load_rows"]
 
 
 class Arrays:
@@ -131,7 +92,7 @@ class Rows:
     def append(self, case: str, metric: str, key: str, scores: Sequence[Score]) -> None:
         """Add the rows of one case and metric, and wait until they are on disk."""
         record = {"case": case, "metric": metric, "key": key, "scores": [_plain(s) for s in scores]}
-        with disk_errors(self.path.parent), self.path.open("ab") as sink:
+        with storage_errors(self.path.parent), self.path.open("ab") as sink:
             sink.write(self._separator() + canonical_json(record).encode() + b"\n")
             sink.flush()
             os.fsync(sink.fileno())

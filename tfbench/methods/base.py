@@ -6,13 +6,13 @@ generator that is also a LightningModule.
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tfbench.core.config import to_plain
 from tfbench.core.errors import GenerationError
+from tfbench.core.files import storage_errors
 from tfbench.core.types import Clip, Need, Request
 from tfbench.media.video import open_clip, write_video
 
@@ -102,12 +102,15 @@ class Generator(ABC):
         Raises:
             GenerationError: The request lacks something or the method failed.
             InputError: The frames cannot be written.
+            StorageError: The disk is full.
         """
         self.check(request)
-        out.parent.mkdir(parents=True, exist_ok=True)
         note = f"method={self.label}; {comment}" if comment else f"method={self.label}"
-        write_video(out, self.frames(request), request.fps, request.speech, comment=note)
-        return open_clip(os.fspath(out), fps=request.fps)
+        speech = request.speech or (request.oracle.clip.speech if request.oracle else None)
+        with storage_errors(out.parent):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            write_video(out, self.frames(request), request.fps, speech, comment=note)
+        return open_clip(out, fps=request.fps)
 
 
 def n_frames_for(request: Request) -> int:

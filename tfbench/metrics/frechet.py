@@ -6,7 +6,8 @@ original; with any other feature network it is FD and carries that network's nam
 
 tr (Σ₁ Σ₂)^½ is computed in float64 without a matrix square root: with centred feature matrices
 X₁ (n₁, d) and X₂ (n₂, d) it is the nuclear norm of X₁ X₂ᵀ / √((n₁−1)(n₂−1)), whose singular
-values are also those of R₁ R₂ᵀ with the triangular QR factors of X₁ and X₂. pytorch-fid and
+values are also those of R₁ R₂ᵀ with the triangular QR factors of X₁ and X₂, which are built up
+clip by clip. pytorch-fid and
 clean-fid take a matrix square root of the product instead, and add 1e-6 to the diagonals when
 that is singular (fewer samples than dimensions); this form needs no such correction.
 """
@@ -25,7 +26,7 @@ from tfbench.faces.crop import FaceBox, WholeFrame
 from tfbench.metrics.base import TalkingFaceMetric
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from tfbench.core.types import Crop
     from tfbench.nets.frozen import Frozen
@@ -36,39 +37,70 @@ __all__ = ["FrechetDistance", "Moments", "frechet_distance"]
 
 
 class Moments:
-    """Mean and covariance factor of a set of features.
+    """Mean and covariance of a set of features that need not fit into memory together.
 
     Args:
-        features: (n, d), any float type.
+        chunks: Matrices (n_i, d) of any float type; gone through twice.
 
     Attributes:
         n: Number of samples.
         mean: float64 (d,).
-        factor: float64 (min(n, d), d); factorᵀ factor is the covariance, divided by n − 1.
+        factor: float64 (k, d) with k <= max(n, 2 d); factorᵀ factor is the covariance, divided
+            by n - 1.
 
     Raises:
-        InputError: Fewer than two samples, not a matrix, or values that are not finite.
+        InputError: Fewer than two samples, not matrices, or values that are not finite.
     """
 
-    def __init__(self, features: Tensor) -> None:
-        if features.ndim != 2 or features.shape[0] < 2:
+    def __init__(self, chunks: Iterable[Tensor]) -> None:
+        self.n = 0
+        total: Tensor | None = None
+        for chunk in chunks:
+            _check(chunk)
+            self.n += int(chunk.shape[0])
+            part = chunk.to(torch.float64).sum(0)
+            total = part if total is None else total + part
+        if total is None or self.n < 2:
             raise InputError(
-                "a Fréchet distance needs features (n, d) of at least 2 samples on each side; "
-                f"got {tuple(features.shape)}"
+                f"a Fréchet distance needs at least 2 samples on each side; got {self.n}"
             )
-        if not bool(torch.isfinite(features).all()):
-            raise InputError("the feature network gave values that are not finite numbers")
-        x = features.to(torch.float64)
-        self.n = int(x.shape[0])
-        self.mean = x.mean(0)
-        centred = (x - self.mean) / math.sqrt(self.n - 1)
-        wide = centred.shape[0] <= centred.shape[1]
-        self.factor = centred if wide else torch.linalg.qr(centred, mode="r").R
+        self.mean = total / self.n
+        self.factor = self._factor(chunks)
 
     @property
     def trace(self) -> Tensor:
         """Trace of the covariance, float64 ()."""
         return self.factor.square().sum()
+
+    def _factor(self, chunks: Iterable[Tensor]) -> Tensor:
+        """Stack centred samples, replaced by their triangular QR factor once it is smaller."""
+        held: list[Tensor] = []
+        n_held = 0
+        for chunk in chunks:
+            held.append((chunk.to(torch.float64) - self.mean) / math.sqrt(self.n - 1))
+            n_held += int(chunk.shape[0])
+            if n_held > 2 * chunk.shape[1]:
+                held = [torch.linalg.qr(torch.cat(held), mode="r").R]
+                n_held = int(held[0].shape[0])
+        return torch.cat(held)
+
+
+def _check(chunk: Tensor) -> None:
+    if chunk.ndim != 2:
+        raise InputError(f"features must be a matrix (n, d); got {tuple(chunk.shape)}")
+    if not bool(torch.isfinite(chunk).all()):
+        raise InputError("the feature network gave values that are not finite numbers")
+
+
+class _Stored:
+    """Features on disk, read one clip at a time."""
+
+    def __init__(self, names: Sequence[str], load: Callable[[str], Tensor]) -> None:
+        self.names = names
+        self.load = load
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self.load(name) for name in self.names)
 
 
 def frechet_distance(pred: Moments, ref: Moments) -> float:
@@ -151,17 +183,14 @@ class FrechetDistance(TalkingFaceMetric):
         kept = [score.features for score in scores if score.features is not None]
         if not kept or load is None:
             return (Aggregate(column, None, 0),)
-        real = dict.fromkeys(row["ref"] for row in kept)
-        sides = [
-            torch.cat([load(row["pred"]) for row in kept]),
-            torch.cat([load(sha) for sha in real]),
-        ]
-        n = min(side.shape[0] for side in sides)
-        if n < 2:
-            warning = f"{n} frames are too few for a distance"
-            return (Aggregate(column, None, len(kept), n, warning),)
-        value = frechet_distance(Moments(sides[0]), Moments(sides[1]))
-        return (Aggregate(column, value, len(kept), int(sides[0].shape[0]), _few(sides)),)
+        real = list(dict.fromkeys(row["ref"] for row in kept))
+        try:
+            pred = Moments(_Stored([row["pred"] for row in kept], load))
+            ref = Moments(_Stored(real, load))
+        except InputError as error:
+            return (Aggregate(column, None, len(kept), warning=str(error)),)
+        value = frechet_distance(pred, ref)
+        return (Aggregate(column, value, len(kept), pred.n, _few(pred, ref)),)
 
     def update(self, frames: Tensor, *, real: bool) -> None:
         """Add frames of one side.
@@ -175,7 +204,7 @@ class FrechetDistance(TalkingFaceMetric):
 
     def compute(self) -> Tensor:
         """Return the distance, float64 ()."""
-        pred, ref = Moments(self.rows("pred_features")), Moments(self.rows("ref_features"))
+        pred, ref = (Moments([self.rows(s)]) for s in ("pred_features", "ref_features"))
         return torch.tensor(frechet_distance(pred, ref), dtype=torch.float64)
 
     def _embed(self, frames: Tensor) -> Tensor:
@@ -183,8 +212,8 @@ class FrechetDistance(TalkingFaceMetric):
         return features
 
 
-def _few(sides: Sequence[Tensor]) -> str:
-    n, dimensions = min(side.shape[0] for side in sides), sides[0].shape[1]
+def _few(pred: Moments, ref: Moments) -> str:
+    n, dimensions = min(pred.n, ref.n), int(pred.mean.shape[0])
     if n > dimensions:
         return ""
     return (

@@ -1,0 +1,326 @@
+"""What is computed once per clip and shared by all metrics.
+
+Two passes over each clip. The first detects faces and shot cuts, and its result is cached by the
+file's content. The second decodes again, cuts every wanted region out of every chunk and feeds it
+to every network that wants it. Pixels are never held longer than a chunk; what is kept are small
+per-frame arrays.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from tfbench.core.errors import InputError, Unscorable
+from tfbench.core.types import Crop, Part, Side, ViewKey
+from tfbench.faces.detect import Detections, FaceDetector
+from tfbench.faces.shots import ShotDetector
+from tfbench.faces.track import explain, link
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from torch import Tensor
+
+    from tfbench.core.types import Clip, FaceTrack, Speech, TrackSettings, Video
+    from tfbench.evaluation.store import Arrays
+
+__all__ = ["ClipViews", "FaceFinder", "Faces"]
+
+CHUNK = 32
+CHUNK_BYTES = 64 << 20
+MAX_LENGTH_DIFFERENCE = 5
+"""Frames by which a scored clip may be longer or shorter than the truth; encoders and audio
+padding make differences of a few frames, and the common part is compared. 5 frames are 0.2 s."""
+
+
+@dataclass(frozen=True)
+class Faces:
+    """What the first pass finds in one clip.
+
+    Attributes:
+        detections: One entry a frame.
+        cuts: Index of the first frame of every shot but the first.
+        n_frames: Frames decoded.
+    """
+
+    detections: tuple[Detections, ...]
+    cuts: tuple[int, ...]
+    n_frames: int
+
+
+class FaceFinder:
+    """The first pass, cached on disk by the content of the clip.
+
+    Args:
+        detector: Finds faces in frames.
+        cache: Where results are kept; None keeps nothing.
+    """
+
+    def __init__(self, detector: FaceDetector, cache: Arrays | None = None) -> None:
+        self.detector = detector
+        self.cache = cache
+
+    def find(self, video: Video, sha256: str, shots: tuple[float, int]) -> Faces:
+        """Detect faces and cuts in a whole clip.
+
+        Args:
+            video: The frames.
+            sha256: Of the clip; the key of the cache.
+            shots: Threshold and shortest length of a shot.
+        """
+        name = f"{sha256}-{self.detector.version}-{shots[0]:g}-{shots[1]}"
+        stored = self.cache.get(name) if self.cache else None
+        if stored is not None:
+            return _unpack(stored)
+        cutter = ShotDetector(threshold=shots[0], min_frames=shots[1])
+        detections: list[Detections] = []
+        for frames in video.frames(chunk=_chunk(video)):
+            detections.extend(self.detector.detect(frames))
+            cutter.feed(frames)
+        faces = Faces(tuple(detections), tuple(cutter.cuts), len(detections))
+        if self.cache:
+            self.cache.put(name, _pack(faces))
+        return faces
+
+
+class ClipViews:
+    """Views of one case; see `tfbench.core.types.Views`.
+
+    Args:
+        case: The case's id.
+        cluster: The case's cluster.
+        clips: The clip of each side; a side that the case lacks is left out.
+        sha256: Of each of those clips.
+        keys: All views that will be asked for.
+        finder: The first pass.
+        features: Where set metrics keep their features.
+        device: Where networks run.
+    """
+
+    def __init__(
+        self,
+        case: str,
+        cluster: str,
+        clips: Mapping[str, Clip],
+        sha256: Mapping[str, str],
+        keys: Iterable[ViewKey],
+        finder: FaceFinder,
+        features: Arrays,
+        device: torch.device,
+    ) -> None:
+        self.case = case
+        self.cluster = cluster
+        self._clips = clips
+        self._sha256 = sha256
+        self._keys = tuple(dict.fromkeys(keys))
+        self._finder = finder
+        self._features = features
+        self._device = device
+        self._parts: dict[ViewKey, tuple[Part, ...] | Unscorable] = {}
+        self._faces: dict[tuple[str, float, int], Faces] = {}
+
+    def parts(self, key: ViewKey) -> tuple[Part, ...]:
+        """Return the values of a view; the first call for a side computes all of that side's."""
+        if key not in self._parts:
+            self._compute(key.side, [k for k in self._keys if k.side == key.side] or [key])
+        found = self._parts[key]
+        if isinstance(found, Unscorable):
+            raise found
+        return found
+
+    def speech(self, side: Literal["pred", "ref"] = "pred") -> Speech:
+        """Return a clip's sound."""
+        speech = self._clip(side).speech
+        if speech is None:
+            raise Unscorable(f"the {_words(side)} has no sound")
+        return speech
+
+    def keep(self, values: Tensor) -> str:
+        """Store features of this case; returns their sha256."""
+        return self._features.keep(values)
+
+    def _clip(self, side: str) -> Clip:
+        if side not in self._clips:
+            raise Unscorable(f"the protocol gives no {_words(side)}")
+        return self._clips[side]
+
+    def _compute(self, side: Side, keys: Sequence[ViewKey]) -> None:
+        streams: list[_Stream] = []
+        for key in keys:
+            try:
+                streams.extend(self._streams(key))
+            except (Unscorable, InputError) as error:
+                self._parts[key] = Unscorable(str(error))
+        try:
+            self._feed(side, streams)
+        except (Unscorable, InputError) as error:
+            self._parts |= {key: Unscorable(str(error)) for key in keys if key not in self._parts}
+        for key in keys:
+            if key not in self._parts:
+                self._parts[key] = _collect([s for s in streams if s.key == key])
+
+    def _streams(self, key: ViewKey) -> list[_Stream]:
+        """Plan the cutting of one view: a stream for each track, or one for the whole clip."""
+        located = "ref" if key.side == "pair" else key.side
+        self._clip("pred" if key.side == "pair" else key.side)
+        clip = self._clip(located)
+        if key.crop.tracking is None:
+            return [_Stream(key, "clip", 0, None, None)]
+        tracks = self._tracks(located, clip, key.crop.tracking)
+        return [
+            _Stream(key, f"track-{n}", track.start, track.stop, key.crop.regions(track))
+            for n, track in enumerate(tracks)
+        ]
+
+    def _tracks(self, side: str, clip: Clip, settings: TrackSettings) -> tuple[FaceTrack, ...]:
+        shots = (settings.shot_threshold, settings.min_shot)
+        place = (self._sha256[side], *shots)
+        if place not in self._faces:
+            self._faces[place] = self._finder.find(clip.video, self._sha256[side], shots)
+        faces = self._faces[place]
+        tracks = link(faces.detections, faces.cuts, settings)
+        if not tracks:
+            raise Unscorable(f"{_words(side)}: {explain(faces.detections, faces.cuts, settings)}")
+        return tracks
+
+    def _feed(self, side: Side, streams: Sequence[_Stream]) -> None:
+        if not streams:
+            return
+        if side == "pair":
+            chunks: Iterator[tuple[Tensor, ...]] = _together(self._clip("pred"), self._clip("ref"))
+        else:
+            video = self._clip(side).video
+            chunks = ((frames,) for frames in video.frames(chunk=_chunk(video)))
+        first = 0
+        for sides in chunks:
+            cut = functools.cache(_cutter(sides, first))
+            for stream in streams:
+                stream.feed(first, sides[0].shape[0], cut, self._device)
+            first += sides[0].shape[0]
+        for stream in streams:
+            stream.end(first)
+
+
+class _Stream:
+    """Runs one extractor over one part of a clip, chunk by chunk."""
+
+    def __init__(
+        self, key: ViewKey, name: str, start: int, stop: int | None, regions: Tensor | None
+    ) -> None:
+        self.key = key
+        self.name = name
+        self.start = start
+        self.stop = stop
+        self.place = _Place(key.crop, name, start, stop, regions)
+        self.tail: list[Tensor] = []
+        self.values: list[Tensor] = []
+
+    def feed(self, first: int, n: int, cut: Any, device: torch.device) -> None:
+        """Take the frames from `first` on that belong to this part."""
+        if first + n <= self.start or (self.stop is not None and first >= self.stop):
+            return
+        inputs = [frames.to(device) for frames in cut(self.place)]
+        if self.tail:
+            inputs = [torch.cat(both) for both in zip(self.tail, inputs, strict=True)]
+        if inputs[0].shape[0] > self.key.context and self.key.extract is not None:
+            with torch.inference_mode():
+                self.values.append(self.key.extract(*inputs).cpu())
+        if self.key.context:
+            self.tail = [frames[-self.key.context :] for frames in inputs]
+
+    def end(self, n_frames: int) -> None:
+        """Learn how many frames the clip has had."""
+        self.stop = n_frames if self.stop is None else min(self.stop, n_frames)
+        self.tail = []
+
+
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """Where a part's pixels are; one object for each stream, equal for shared crops."""
+
+    crop: Crop
+    name: str
+    start: int
+    stop: int | None
+    regions: Tensor | None
+
+    def __hash__(self) -> int:
+        return hash((self.crop, self.name))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Place) and (self.crop, self.name) == (other.crop, other.name)
+
+
+def _cutter(sides: tuple[Tensor, ...], first: int) -> Any:
+    """Return a function that cuts one place out of the present chunk, on every side."""
+
+    def cut(place: _Place) -> tuple[Tensor, ...]:
+        n = sides[0].shape[0]
+        low = max(place.start - first, 0)
+        high = n if place.stop is None else min(place.stop - first, n)
+        regions = None
+        if place.regions is not None:
+            offset = first - place.start
+            regions = place.regions[low + offset : high + offset]
+        return tuple(place.crop.cut(frames[low:high], regions) for frames in sides)
+
+    return cut
+
+
+def _collect(streams: Sequence[_Stream]) -> tuple[Part, ...] | Unscorable:
+    parts = tuple(
+        Part(s.name, s.start, s.stop or 0, torch.cat(s.values)) for s in streams if s.values
+    )
+    if parts:
+        return parts
+    longest = max(((s.stop or 0) - s.start for s in streams), default=0)
+    wanted = streams[0].key.context + 1 if streams else 1
+    return Unscorable(f"the clip has {longest} frames; at least {wanted} are needed")
+
+
+def _together(pred: Clip, ref: Clip) -> Iterator[tuple[Tensor, Tensor]]:
+    """Decode two clips side by side over their common length."""
+    a, b = pred.video, ref.video
+    if (a.height, a.width) != (b.height, b.width):
+        raise Unscorable(
+            f"the scored clip is {a.width}x{a.height} and the true clip {b.width}x{b.height}; "
+            "make them one size"
+        )
+    if abs(a.n_frames - b.n_frames) > MAX_LENGTH_DIFFERENCE:
+        raise Unscorable(
+            f"the scored clip has {a.n_frames} frames and the true clip {b.n_frames}; "
+            f"they may differ by {MAX_LENGTH_DIFFERENCE}"
+        )
+    n, chunk = min(a.n_frames, b.n_frames), _chunk(a)
+    yield from zip(a.frames(0, n, chunk), b.frames(0, n, chunk), strict=True)
+
+
+def _chunk(video: Video) -> int:
+    """Return how many frames to hold at once; it depends on the frame's size alone."""
+    return max(1, min(CHUNK, CHUNK_BYTES // (3 * video.height * video.width)))
+
+
+def _words(side: str) -> str:
+    names = {"pred": "scored clip", "ref": "true clip", "appearance": "clip of the person"}
+    return names.get(side, side)
+
+
+def _pack(faces: Faces) -> dict[str, Tensor]:
+    return {
+        "counts": torch.tensor([len(d.scores) for d in faces.detections], dtype=torch.int64),
+        "boxes": torch.cat([torch.zeros(0, 4)] + [d.boxes for d in faces.detections]),
+        "points": torch.cat([torch.zeros(0, 5, 2)] + [d.points for d in faces.detections]),
+        "scores": torch.cat([torch.zeros(0)] + [d.scores for d in faces.detections]),
+        "cuts": torch.tensor(faces.cuts, dtype=torch.int64),
+    }
+
+
+def _unpack(stored: dict[str, Tensor]) -> Faces:
+    counts = stored["counts"].tolist()
+    pieces = zip(*(stored[k].split(counts) for k in ("boxes", "points", "scores")), strict=True)
+    detections = tuple(Detections(*piece) for piece in pieces)
+    return Faces(detections, tuple(stored["cuts"].tolist()), len(counts))
