@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
-    "StoppedError",
     "Progress",
+    "StoppedError",
     "check_space",
     "discard",
     "download",
@@ -200,4 +200,6 @@ def _transfer(
 
 def _kept(part: Path) -> str:
     arrived = part.stat().st_size if part.is_file() else 0
+    if not arrived:
+        return "nothing has arrived yet"
     return f"{human_size(arrived)} are kept in {part}; the same command continues there"
