@@ -35,7 +35,7 @@ class FolderConfig:
     """Settings of the data set `folder`.
 
     Attributes:
-        root: The folder.
+        root: The folder, or one video file.
         table: A CSV file; None looks for `clips.csv` in the folder.
         split: Only rows of this split; None takes all.
         label: The name that results carry; None is "folder-" and the folder's name.
@@ -63,7 +63,7 @@ class Folder(Dataset):
     @property
     def label(self) -> str:
         """The folder's name, so that two folders never share a leaderboard by accident."""
-        return self.config.label or f"folder-{self.config.root.resolve().name}"
+        return self.config.label or f"folder-{self.config.root.resolve().stem}"
 
     def index(self) -> tuple[Row, ...]:
         """Return one row for every video file."""
@@ -121,15 +121,19 @@ class Folder(Dataset):
 def video_files(root: Path) -> dict[str, Path]:
     """Find the video files below a folder.
 
+    Args:
+        root: A folder, or one file, whose id is its name without the ending.
+
     Returns:
         Path below the folder without its ending, with forward slashes -> the file.
 
     Raises:
         InputError: Not a folder, not readable, no video in it, or two files of one id.
     """
+    if root.is_file():
+        return {root.stem: root}
     if not root.is_dir():
-        what = "is a file" if root.exists() else "does not exist"
-        raise InputError(f"{root} {what}; give a folder of video files")
+        raise InputError(f"{root} does not exist; give a folder of video files")
     found: dict[str, Path] = {}
     try:
         next(root.iterdir(), None)

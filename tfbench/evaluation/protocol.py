@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tfbench.core.errors import InputError
@@ -101,7 +102,7 @@ def first_frame(sample: Sample) -> Any:
 def unique(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
     """Sort pairs by id and refuse two of one id."""
     ordered = tuple(sorted(pairs))
-    for one, other in zip(ordered, ordered[1:], strict=False):
+    for one, other in pairwise(ordered):
         if one.id == other.id:
             raise InputError(f"two cases would have the id '{one.id}'; name each pair once")
     return ordered

@@ -31,7 +31,7 @@ class FilesConfig:
     """Settings of the generator `files`.
 
     Attributes:
-        root: The folder.
+        root: The folder, or the one file of an evaluation of one case.
         label: The name that results carry; None is the folder's name.
     """
 
@@ -53,7 +53,7 @@ class Files(Generator):
     @property
     def label(self) -> str:
         """The name that results carry."""
-        return self.config.label or self.config.root.resolve().name
+        return self.config.label or self.config.root.resolve().stem
 
     def provenance(self) -> dict[str, Any]:
         """Return the name alone: where the files lie on this machine changes no number."""
@@ -61,6 +61,8 @@ class Files(Generator):
 
     def existing(self, request: Request) -> Path:
         """Return the file of this case."""
+        if self.config.root.is_file():
+            return Path(self.config.root)
         if request.id not in self._files:
             raise GenerationError(f"no video '{request.id}' in {self.config.root}")
         return self._files[request.id]
@@ -68,6 +70,10 @@ class Files(Generator):
     def frames(self, request: Request) -> Iterator[Tensor]:
         """Yield the file's frames."""
         yield from open_clip(self.existing(request)).video.frames()
+
+    def ids(self) -> set[str]:
+        """Return the ids of all files in the folder."""
+        return set(self._files)
 
     @cached_property
     def _files(self) -> dict[str, Path]:

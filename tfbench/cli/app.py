@@ -1,0 +1,49 @@
+"""The program `tfbench`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from tfbench import __version__
+from tfbench.cli import assets, doctor, evaluate, leaderboard, listing, score
+from tfbench.core.errors import TfbenchError
+
+app = typer.Typer(
+    name="tfbench",
+    help="One benchmark and model zoo for audio-driven talking-face generation.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command("score")(score.score)
+app.command("eval")(evaluate.evaluate_command)
+app.command("list")(listing.list_command)
+app.command("doctor")(doctor.doctor)
+app.command("leaderboard")(leaderboard.leaderboard)
+app.add_typer(assets.app, name="assets")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tfbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Score, evaluate and compare talking-face videos."""
+
+
+def main() -> None:
+    """Run the program; an error that tfbench raised on purpose is one line and exit code 1."""
+    try:
+        app()
+    except TfbenchError as error:
+        typer.echo(f"tfbench: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,123 @@
+"""What `tfbench score` and `tfbench eval` share: options, the run itself, and its report."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tfbench.evaluation.evaluators import Chosen
+    from tfbench.evaluation.result import Result
+    from tfbench.evaluation.run import Evaluation
+
+MetricsOption = Annotated[
+    str | None,
+    typer.Option(help="Names with commas, such as psnr,lse.syncnet_short; default: all that fit."),
+]
+EvaluatorsOption = Annotated[str, typer.Option(help="Set of networks that judge.")]
+OutOption = Annotated[
+    Path | None, typer.Option(help="Run folder; continued if it exists. Default: below runs/.")
+]
+LeaderboardsOption = Annotated[
+    Path, typer.Option(help="Folder of results and pages; the new result is added there.")
+]
+DevicesOption = Annotated[int, typer.Option(min=1, help="Processes, one device each.")]
+AcceleratorOption = Annotated[str, typer.Option(help="auto, cpu or gpu.")]
+LimitOption = Annotated[int | None, typer.Option(min=1, help="At most this many cases.")]
+
+console = Console()
+notes = Console(stderr=True)
+
+
+def names(text: str | None) -> list[str] | None:
+    """Split a list with commas; None stays None."""
+    return None if text is None else [word.strip() for word in text.split(",") if word.strip()]
+
+
+def say_left_out(chosen: Chosen) -> None:
+    """Tell which metrics are not measured, and why."""
+    for name, why in chosen.left_out.items():
+        notes.print(f"[yellow]not measured:[/] {name}: ", end="")
+        notes.print(why, markup=False, highlight=False)
+
+
+def run_and_report(
+    evaluation: Evaluation, *, accelerator: str, devices: int, leaderboards: Path
+) -> None:
+    """Evaluate, print a table, add the result to the leaderboards.
+
+    Raises:
+        typer.Exit: With 1 where nothing could be scored, 130 after Ctrl-C.
+    """
+    from tfbench.evaluation import leaderboard
+    from tfbench.evaluation.run import evaluate
+
+    total = len(evaluation.pairs())
+    notes.print(f"{total} cases; run folder {evaluation.folder}", highlight=False)
+    with _interruptible(evaluation.folder), _progress(total) as advance:
+        result = evaluate(evaluation, accelerator=accelerator, devices=devices, progress=advance)
+    report(result)
+    if not result.scored:
+        notes.print("[red]nothing could be scored[/]")
+        raise typer.Exit(1)
+    path = leaderboards / "results" / result.file_name()
+    result.write(path)
+    leaderboard.write(leaderboard.build(leaderboards))
+    notes.print(f"result {path}; leaderboard {leaderboards / (result.dataset + '.md')}")
+
+
+def report(result: Result) -> None:
+    """Print the numbers of a result, and why clips are missing from them."""
+    title = f"{result.method['name']} on {result.dataset}, protocol {result.protocol}"
+    table = Table(title=f"{title}, evaluators {result.evaluators}", title_justify="left")
+    for head in ("metric", "value", "95 % interval", "clips", "definition", "evaluator"):
+        table.add_column(head, justify="right" if head in {"value", "clips"} else "left")
+    for cell in result.cells:
+        arrow = {True: " ↑", False: " ↓", None: ""}[cell.higher_is_better]
+        unit = f" ({cell.unit})" if cell.unit else ""
+        value = "—" if cell.value is None else f"{cell.value:.4f}"
+        span = "—" if cell.low is None else f"{cell.low:.4f} to {cell.high:.4f}"
+        clips = f"{cell.n}/{cell.n + cell.n_failed}"
+        judge = f"{cell.evaluator} {cell.evaluator_sha256[:8]}".strip()
+        name = f"{cell.column}{unit}{arrow}"
+        table.add_row(name, value, span, clips, cell.definition, judge)
+    console.print(table)
+    for cell in result.cells:
+        for why, n in cell.reasons.items():
+            notes.print(f"[yellow]{cell.column}[/], {n} not scored: ", end="")
+            notes.print(why, markup=False, highlight=False)
+        if cell.warning:
+            notes.print(f"[yellow]{cell.column}:[/] {cell.warning}", highlight=False)
+
+
+@contextlib.contextmanager
+def _progress(total: int) -> Iterator[Callable[[str, str], None]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
+    with Progress(*columns, console=notes, transient=True) as bar:
+        task = bar.add_task("scoring", total=total)
+
+        def advance(case: str, state: str) -> None:
+            bar.update(task, advance=1, description=f"{case}: {state}")
+
+        yield advance
+
+
+@contextlib.contextmanager
+def _interruptible(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        notes.print(
+            f"interrupted; what is done is kept in {folder}: the same command continues there"
+        )
+        raise typer.Exit(130) from None

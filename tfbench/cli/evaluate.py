@@ -1,0 +1,71 @@
+"""`tfbench eval`: a method on a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tfbench.cli import common
+
+
+def evaluate_command(
+    method: Annotated[str, typer.Option(help="Such as still, joygen, joygen.tiny+no_depth.")],
+    dataset: Annotated[str, typer.Option(help="Such as demo, folder.")],
+    root: Annotated[Path | None, typer.Option(help="Where the data set lies on disk.")] = None,
+    protocol: Annotated[str, typer.Option(help="How clips are paired: self, cross, ...")] = "self",
+    pairs: Annotated[
+        Path | None, typer.Option(help="For cross: a list of `audio_id video_id` lines.")
+    ] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of the method, key=value.")
+    ] = None,
+    data: Annotated[
+        list[str] | None, typer.Option("--data", help="A setting of the data set, key=value.")
+    ] = None,
+    metrics: common.MetricsOption = None,
+    evaluators: common.EvaluatorsOption = "official",
+    seed: Annotated[int, typer.Option(help="Of the method's random draws.")] = 0,
+    out: common.OutOption = None,
+    leaderboards: common.LeaderboardsOption = Path("leaderboards"),
+    accelerator: common.AcceleratorOption = "auto",
+    devices: common.DevicesOption = 1,
+    limit: common.LimitOption = None,
+) -> None:
+    """Evaluate a method on a data set: make the videos, score them, update the leaderboard."""
+    from tfbench.evaluation.evaluators import choose
+    from tfbench.evaluation.run import Evaluation
+
+    generator = _build("methods", method, setting or [])
+    samples = _build("datasets", dataset, (data or []) + _given("root", root))
+    pairing = _build("protocols", protocol, _given("pairs", pairs))
+    chosen = choose(common.names(metrics), evaluators, has_reference=pairing.has_reference)
+    common.say_left_out(chosen)
+    run = Path("runs", samples.label, generator.label, f"{pairing.name}-{evaluators}")
+    evaluation = Evaluation(
+        generator=generator,
+        dataset=samples,
+        protocol=pairing,
+        metrics=chosen.metrics,
+        evaluators=evaluators,
+        folder=out or run,
+        seed=seed,
+        limit=limit,
+    )
+    common.run_and_report(
+        evaluation, accelerator=accelerator, devices=devices, leaderboards=leaderboards
+    )
+
+
+def _build(kind: str, name: str, settings: list[str]) -> Any:
+    from tfbench.core.config import load_config
+    from tfbench.core.registry import parse_name, registry
+
+    parsed = parse_name(name)
+    plugin = registry(kind).load(parsed.stem)
+    return plugin(load_config(plugin.Config, kind, parsed, settings))
+
+
+def _given(key: str, value: Path | None) -> list[str]:
+    return [] if value is None else [f"{key}={value}"]

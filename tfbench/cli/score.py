@@ -1,0 +1,93 @@
+"""`tfbench score`: finished videos, with or without the true clips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tfbench.cli import common
+
+if TYPE_CHECKING:
+    from tfbench.datasets.folder import Folder
+    from tfbench.methods.files import Files
+
+
+def score(
+    pred: Annotated[Path, typer.Option(help="Folder of the videos to score, or one video.")],
+    ref: Annotated[
+        Path | None, typer.Option(help="Folder of the true clips with the same names, or one.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the method; default: the folder's name.")
+    ] = None,
+    dataset_name: Annotated[
+        str | None, typer.Option(help="Name of the data; default: that of the reference folder.")
+    ] = None,
+    metrics: common.MetricsOption = None,
+    evaluators: common.EvaluatorsOption = "official",
+    out: common.OutOption = None,
+    leaderboards: common.LeaderboardsOption = Path("leaderboards"),
+    accelerator: common.AcceleratorOption = "auto",
+    devices: common.DevicesOption = 1,
+    limit: common.LimitOption = None,
+) -> None:
+    """Score videos that any method made.
+
+    Files are matched by their path below the folder without the ending. Without --ref only
+    metrics that need no truth are measured.
+    """
+    from tfbench.datasets.folder import Folder, FolderConfig
+    from tfbench.evaluation.evaluators import choose
+    from tfbench.evaluation.protocols.alone import AloneProtocol
+    from tfbench.evaluation.protocols.self import SelfProtocol
+    from tfbench.evaluation.run import Evaluation
+    from tfbench.methods.files import Files, FilesConfig
+
+    dataset = Folder(FolderConfig(ref or pred, label=dataset_name))
+    protocol = SelfProtocol() if ref else AloneProtocol()
+    generator = Files(FilesConfig(pred, label=name))
+    _compare(dataset, generator, pred, ref)
+    chosen = choose(common.names(metrics), evaluators, has_reference=protocol.has_reference)
+    common.say_left_out(chosen)
+    run = Path("runs", dataset.label, generator.label, f"{protocol.name}-{evaluators}")
+    evaluation = Evaluation(
+        generator=generator,
+        dataset=dataset,
+        protocol=protocol,
+        metrics=chosen.metrics,
+        evaluators=evaluators,
+        folder=out or run,
+        limit=limit,
+    )
+    common.run_and_report(
+        evaluation, accelerator=accelerator, devices=devices, leaderboards=leaderboards
+    )
+
+
+def _compare(dataset: Folder, generator: Files, pred: Path, ref: Path | None) -> None:
+    """Tell which files have no partner; refuse when none has."""
+    from tfbench.core.errors import InputError
+
+    if ref is None or pred.is_file():
+        return
+    wanted, given = {row.id for row in dataset.index()}, generator.ids()
+    if not wanted & given:
+        raise InputError(
+            f"no file of {pred} has the name of a file of {ref}: the first there is "
+            f"'{min(given)}', the first here '{min(wanted)}'; names must be equal but for the ending"
+        )
+    if given - wanted:
+        extra = sorted(given - wanted)
+        common.notes.print(
+            f"[yellow]{len(extra)} of {len(given)} videos have no reference[/] and are not scored, "
+            f"the first is '{extra[0]}'",
+            highlight=False,
+        )
+    if wanted - given:
+        common.notes.print(
+            f"[yellow]{len(wanted - given)} of {len(wanted)} references have no video[/]; "
+            "they count as not scored",
+            highlight=False,
+        )
