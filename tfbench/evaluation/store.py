@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import load, save
 
-from tfbench.core.assets import sha256_of
+from tfbench.core.assets import recorded_sha256
 from tfbench.core.config import canonical_json
 from tfbench.core.errors import InputError
 from tfbench.core.files import storage_errors, write_atomically
@@ -126,7 +126,7 @@ def load_rows(folder: Path) -> dict[tuple[str, str, str], tuple[Score, ...]]:
 def clip_sha256(clip: Clip) -> str:
     """Return the sha256 of a clip: of its file, or of its frames and waveform."""
     if clip.path is not None:
-        return sha256_of(clip.path)
+        return recorded_sha256(clip.path)
     digest = hashlib.sha256(f"{clip.video.fps}".encode())
     for frames in clip.video.frames():
         digest.update(frames.contiguous().numpy().tobytes())
