@@ -185,14 +185,15 @@ class TrackSettings:
     """How detections become tracks; defaults are those of SyncNet's `run_pipeline.py`.
 
     Attributes:
-        min_score: A detection below this probability is dropped.
+        min_score: A detection must be above this probability.
         min_iou: Consecutive boxes of one track overlap by more than this.
         max_gap: Most frames between two detections of one track.
         min_frames: A track has strictly more frames than this.
         min_face: The mean of a track's longer box side is above this, in pixels.
-        shot_threshold: A cut is a mean HSV change above this (PySceneDetect's content
-            detector); tracks never cross a cut.
-        min_shot: Shortest shot in frames; a cut closer to the one before it is ignored.
+        shot_threshold: A cut is a mean HSV change of at least this, in 8-bit steps
+            (PySceneDetect 0.5.1's content detector, the version that the pipeline pins;
+            later versions default to 27); tracks never cross a cut.
+        min_shot: A cut closer than this many frames to the one before it is ignored.
     """
 
     min_score: float = 0.9
@@ -200,7 +201,7 @@ class TrackSettings:
     max_gap: int = 25
     min_frames: int = 100
     min_face: float = 100.0
-    shot_threshold: float = 27.0
+    shot_threshold: float = 30.0
     min_shot: int = 15
 
 
