@@ -78,18 +78,19 @@ class ShotDetector:
                 "cuts are looked for in uint8 (t, 3, H, W) RGB frames; "
                 f"got {frames.dtype} {tuple(frames.shape)}"
             )
-        if frames.shape[0] == 0:
-            return []
         width = frames.shape[3]
         step = next((step for least, step in SUBSAMPLING if width >= least), 1)
-        pixels = hsv(frames[:, :, ::step, ::step])
-        before = pixels[:1] if self._last is None else self._last
-        if before.shape[1:] != pixels.shape[1:]:
-            raise InputError("all frames of a clip have one size; this chunk has another")
-        self._last = pixels[-1:]
-        difference = (pixels - torch.cat([before, pixels[:-1]])).abs()
-        means = difference.sum(dim=(2, 3)).double() / (pixels.shape[2] * pixels.shape[3])
-        return (means.sum(dim=1) / 3).tolist()
+        changes = []
+        # One frame at a time is faster than a chunk: everything stays in the processor's cache.
+        for frame in frames[:, :, ::step, ::step]:
+            pixels = hsv(frame)
+            before = pixels if self._last is None else self._last
+            if before.shape != pixels.shape:
+                raise InputError("all frames of a clip have one size; this chunk has another")
+            total = (pixels - before).abs().sum()
+            changes.append(float(total) / (3 * pixels.shape[1] * pixels.shape[2]))
+            self._last = pixels
+        return changes
 
 
 def hsv(frames: Tensor) -> Tensor:
@@ -104,7 +105,7 @@ def hsv(frames: Tensor) -> Tensor:
     Returns:
         int32 (..., 3, H, W): hue 0 to 179, saturation 0 to 255, value 0 to 255.
     """
-    red, green, blue = frames.to(torch.int32).unbind(dim=-3)
+    red, green, blue = frames.contiguous().to(torch.int32).unbind(dim=-3)
     value = torch.maximum(torch.maximum(red, green), blue)
     spread = value - torch.minimum(torch.minimum(red, green), blue)
     saturation = _divided(spread, 255.0, value)
@@ -122,4 +123,6 @@ def _divided(numerator: Tensor, scale: float, denominator: Tensor) -> Tensor:
     steps = torch.arange(256, dtype=torch.float64, device=numerator.device)
     table = (scale * 2**SHIFT / steps.clamp(min=1)).round().to(torch.int32)
     table[0] = 0
-    return (numerator * table[denominator.long()] + (1 << (SHIFT - 1))) >> SHIFT
+    return torch.bitwise_right_shift(
+        numerator * table.take(denominator.long()) + (1 << (SHIFT - 1)), SHIFT
+    )

@@ -12,6 +12,7 @@ decide which frames LSE-C and LSE-D are computed on, so they are kept with their
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -71,7 +72,7 @@ def link(
     )
 
 
-def explain(
+def explain(  # noqa: PLR0911
     detections: Sequence[Detections], cuts: Sequence[int], settings: TrackSettings
 ) -> str:
     """Say in words why `link` finds no track; "" where it finds one.
@@ -84,8 +85,9 @@ def explain(
     if link(detections, cuts, settings):
         return ""
     n = len(detections)
-    if n <= settings.min_frames:
-        return f"the clip has {n} frames; a face track needs more than {settings.min_frames}"
+    least = settings.min_frames
+    if n <= least:
+        return f"the clip has {n} frames; a face track needs more than {least}"
     best = max((float(d.scores.max()) for d in detections if len(d.scores)), default=None)
     if best is None:
         return f"no face was detected in {n} frames"
@@ -95,28 +97,23 @@ def explain(
             f"more than {settings.min_score:g} is needed"
         )
     runs = list(_runs(detections, cuts, settings))
-    long = [faces for faces in runs if len(faces) > settings.min_frames]
-    if long:
-        side = max(_side(_boxes(faces)) for faces in long)
-        return f"the largest face is {side:.0f} px; more than {settings.min_face:g} px are needed"
     longest = max((len(faces) for faces in runs), default=0)
+    if longest > least:
+        side = max(_side(_boxes(faces)) for faces in runs if len(faces) > least)
+        return f"the largest face is {side:.0f} px; more than {settings.min_face:g} px are needed"
     if longest:
-        return (
-            f"the longest face track has {longest} frames; "
-            f"more than {settings.min_frames} are needed"
-        )
-    longest = max(stop - start for start, stop in _shots(n, cuts))
-    return f"the longest shot has {longest} frames; more than {settings.min_frames} are needed"
+        return f"the longest face track has {longest} frames; more than {least} are needed"
+    return f"faces are seen only in shots of fewer than {least} frames"
 
 
 def _shots(n_frames: int, cuts: Sequence[int]) -> list[tuple[int, int]]:
     edges = [0, *cuts, n_frames]
-    if cuts and any(a >= b for a, b in zip(edges[:-1], edges[1:], strict=True)):
+    if cuts and any(a >= b for a, b in itertools.pairwise(edges)):
         raise InputError(
             f"cuts must ascend and lie between frames 1 and {n_frames - 1} of a clip of "
             f"{n_frames} frames; got {list(cuts)}"
         )
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(itertools.pairwise(edges))
 
 
 def _runs(
