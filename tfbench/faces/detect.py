@@ -248,7 +248,7 @@ def _resize(frames: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize uint8 frames with antialiasing; uint8 stays uint8."""
     if tuple(frames.shape[2:]) == size:
         return frames
-    if frames.is_cuda:
+    if frames.device.type != "cpu":
         resized = F.interpolate(frames.float(), size, mode="bilinear", antialias=True)
         return resized.round_().clamp_(0, 255).to(torch.uint8)
     return F.interpolate(frames, size, mode="bilinear", antialias=True)
