@@ -188,8 +188,7 @@ class Registry:
         if found is not None:
             return found[1]
         known = ", ".join(self.names()) or "none"
-        spelled = {key: spelling for key, (spelling, _) in self._keys.items()}
-        hint = closest(_key(name), spelled)
+        hint = closest(name, (spelling for spelling, _ in self._keys.values()))
         raise UnknownName(f"no {self.kind.singular} '{name}'{hint}; there are: {known}")
 
     def load(self, name: str) -> Any:
@@ -235,16 +234,16 @@ def _place(entry: Entry) -> str:
     return f"{entry.module} ({entry.source})"
 
 
-def closest(word: str, known: Iterable[str] | dict[str, str]) -> str:
+def closest(word: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for the known word most like this one, or "".
 
     Args:
         word: What was asked for.
-        known: What there is; a table maps each word to how it is shown.
+        known: What there is.
     """
-    shown = known if isinstance(known, dict) else {other: other for other in known}
-    near = difflib.get_close_matches(word, shown, n=1)
-    return f"; did you mean '{shown[near[0]]}'?" if near else ""
+    spelled = {_key(other): other for other in known}
+    near = difflib.get_close_matches(_key(word), spelled, n=1)
+    return f"; did you mean '{spelled[near[0]]}'?" if near else ""
 
 
 def _import(entry: Entry, what: str) -> Any:

@@ -9,14 +9,22 @@ from tfbench.metrics.base import mean_of_clips as mean_of_clips
 from tfbench.metrics.frechet import FrechetDistance as FrechetDistance
 from tfbench.metrics.frechet import Moments as Moments
 from tfbench.metrics.frechet import frechet_distance as frechet_distance
+from tfbench.metrics.lse import LSE as LSE
+from tfbench.metrics.lse import LseSettings as LseSettings
+from tfbench.metrics.lse import n_windows as n_windows
+from tfbench.metrics.lse import sync_distances as sync_distances
 from tfbench.metrics.psnr import PSNR as PSNR
 
 __all__ = [
+    "LSE",
     "PSNR",
     "FrechetDistance",
+    "LseSettings",
     "Moments",
     "TalkingFaceMetric",
     "clip_values",
     "frechet_distance",
     "mean_of_clips",
+    "n_windows",
+    "sync_distances",
 ]

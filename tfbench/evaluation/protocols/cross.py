@@ -19,7 +19,7 @@ from tfbench.evaluation.protocol import Pair, Protocol, request_for, unique
 if TYPE_CHECKING:
     from tfbench.datasets.base import Dataset, Row
 
-__all__ = ["CrossConfig", "CrossProtocol"]
+__all__ = ["CrossProtocol", "CrossConfig"]
 
 
 @dataclass(frozen=True)
