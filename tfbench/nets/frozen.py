@@ -1,0 +1,57 @@
+"""Networks that judge: held beside their user, not inside it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+__all__ = ["Frozen", "state_sha256"]
+
+M = TypeVar("M", bound=nn.Module)
+
+
+class Frozen(Generic[M]):
+    """A network in evaluation mode that its owner neither trains nor saves.
+
+    It is no `nn.Module`, so a metric or a method that holds one has none of its parameters in
+    `parameters()` or `state_dict()`.
+
+    Args:
+        module: The network; its parameters stop requiring gradients.
+        name: `stem.variant`, such as "syncnet.v2".
+
+    Attributes:
+        sha256: Of all parameters and buffers; the same weights give the same hash whatever file
+            they came from.
+    """
+
+    def __init__(self, module: M, name: str) -> None:
+        self.module = module.eval().requires_grad_(requires_grad=False)
+        self.name = name
+        self.sha256 = state_sha256(module.state_dict())
+
+    def to(self, device: torch.device | str) -> Frozen[M]:
+        """Move the network; returns itself."""
+        self.module.to(device)
+        return self
+
+    def __repr__(self) -> str:
+        return f"Frozen({self.name}, {self.sha256[:8]})"
+
+
+def state_sha256(state: Mapping[str, Tensor]) -> str:
+    """Return the sha256 over names, types, shapes and bytes of a state dict, sorted by name."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().to("cpu").contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
