@@ -30,16 +30,16 @@ from tfbench.nets.syncnet import seeded
 def run(reference: Path, clip: Path, ending: str) -> dict[str, float]:
     """Score one clip with the reference, through pictures of the given kind."""
     sys.path.insert(0, str(reference.resolve()))
-    import SyncNetInstance as module
+    import SyncNetInstance
 
     call, glob = subprocess.call, globs.glob
-    module.subprocess.call = lambda command, **kw: call(
+    SyncNetInstance.subprocess.call = lambda command, **kw: call(
         command.replace("ffmpeg", "ffmpeg -v error").replace(".jpg", f".{ending}"), **kw
     )
-    module.glob.glob = lambda pattern: glob(pattern.replace(".jpg", f".{ending}"))
+    SyncNetInstance.glob.glob = lambda pattern: glob(pattern.replace(".jpg", f".{ending}"))
     torch.nn.Module.cuda = lambda self: self
     torch.Tensor.cuda = lambda self: self
-    instance = module.SyncNetInstance()
+    instance = SyncNetInstance.SyncNetInstance()
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "seeded.model"
         torch.save(seeded(0).state_dict(), weights)
@@ -47,7 +47,7 @@ def run(reference: Path, clip: Path, ending: str) -> dict[str, float]:
         opt = SimpleNamespace(tmp_dir=folder, reference="clip", batch_size=20, vshift=15)
         with contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
             offset, confidence, distances = instance.evaluate(opt, str(clip))
-    module.subprocess.call, module.glob.glob = call, glob
+    SyncNetInstance.subprocess.call, SyncNetInstance.glob.glob = call, glob
     return {
         "LSE-D": float(distances.mean(0).min()),
         "LSE-C": float(confidence),

@@ -37,7 +37,7 @@ def result(name: str, *cells: Cell, **changes) -> Result:
         dataset="hdtf",
         split_checksum="b" * 64,
         protocol="self",
-        protocol_settings={"version": 1},
+        protocol_settings={"version": "1"},
         evaluators="official",
         seed=0,
         device="cpu",
@@ -122,3 +122,10 @@ def test_files_that_are_no_result_are_named(tmp_path: Path, text: str):
     (tmp_path / "results/bad.json").write_text(text)
     with pytest.raises(InputError, match=r"bad\.json"):
         build(tmp_path)
+
+
+def test_one_method_under_two_evaluator_sets_is_one_row():
+    other = replace(CELL, evaluator="syncnet.grid", evaluator_sha256="9" * 64, value=8.0)
+    text = page("hdtf", [result("a"), result("a", other, evaluators="grid")])
+    assert columns(text) == 2
+    assert text.count("| a |") == 1

@@ -48,7 +48,9 @@ def test_fewer_samples_than_dimensions_equals_the_full_computation():
     cross = torch.linalg.eigvalsh(half @ s2 @ half).clamp(min=0).sqrt().sum()
     wanted = (one.mean(0) - two.mean(0)).square().sum() + s1.trace() + s2.trace() - 2 * cross
     # The square root turns rounding of 1e-16 in zero eigenvalues into 1e-8: hence 1e-6.
-    assert frechet_distance(Moments([one]), Moments([two])) == pytest.approx(float(wanted), rel=1e-6)
+    assert frechet_distance(Moments([one]), Moments([two])) == pytest.approx(
+        float(wanted), rel=1e-6
+    )
 
 
 def test_one_dimension_by_hand():

@@ -21,7 +21,10 @@ MetricsOption = Annotated[
     str | None,
     typer.Option(help="Names with commas, such as psnr,lse.syncnet_short; default: all that fit."),
 ]
-EvaluatorsOption = Annotated[str, typer.Option(help="Set of networks that judge.")]
+EvaluatorsOption = Annotated[
+    str | None,
+    typer.Option(help="Set of networks that judge; default: official if complete, else offline."),
+]
 OutOption = Annotated[
     Path | None, typer.Option(help="Run folder; continued if it exists. Default: below runs/.")
 ]
@@ -41,11 +44,22 @@ def names(text: str | None) -> list[str] | None:
     return None if text is None else [word.strip() for word in text.split(",") if word.strip()]
 
 
+def evaluators_or_default(name: str | None) -> str:
+    """Return the evaluator set, telling which one is taken where none was named."""
+    from tfbench.evaluation.evaluators import default_set
+
+    if name is not None:
+        return name
+    chosen, why = default_set()
+    notes.print(f"evaluators '{chosen}': {why}", highlight=False, soft_wrap=True)
+    return chosen
+
+
 def say_left_out(chosen: Chosen) -> None:
     """Tell which metrics are not measured, and why."""
     for name, why in chosen.left_out.items():
         notes.print(f"[yellow]not measured:[/] {name}: ", end="")
-        notes.print(why, markup=False, highlight=False)
+        notes.print(why, markup=False, highlight=False, soft_wrap=True)
 
 
 def run_and_report(
@@ -60,7 +74,7 @@ def run_and_report(
     from tfbench.evaluation.run import evaluate
 
     total = len(evaluation.pairs())
-    notes.print(f"{total} cases; run folder {evaluation.folder}", highlight=False)
+    notes.print(f"{total} cases; run folder {evaluation.folder}", highlight=False, soft_wrap=True)
     with _interruptible(evaluation.folder), _progress(total) as advance:
         result = evaluate(evaluation, accelerator=accelerator, devices=devices, progress=advance)
     report(result)
@@ -70,7 +84,8 @@ def run_and_report(
     path = leaderboards / "results" / result.file_name()
     result.write(path)
     leaderboard.write(leaderboard.build(leaderboards))
-    notes.print(f"result {path}; leaderboard {leaderboards / (result.dataset + '.md')}")
+    page = leaderboards / f"{result.dataset}.md"
+    notes.print(f"result {path}; leaderboard {page}", highlight=False, soft_wrap=True)
 
 
 def report(result: Result) -> None:
@@ -92,7 +107,7 @@ def report(result: Result) -> None:
     for cell in result.cells:
         for why, n in cell.reasons.items():
             notes.print(f"[yellow]{cell.column}[/], {n} not scored: ", end="")
-            notes.print(why, markup=False, highlight=False)
+            notes.print(why, markup=False, highlight=False, soft_wrap=True)
         if cell.warning:
             notes.print(f"[yellow]{cell.column}:[/] {cell.warning}", highlight=False)
 

@@ -25,7 +25,7 @@ def evaluate_command(
         list[str] | None, typer.Option("--data", help="A setting of the data set, key=value.")
     ] = None,
     metrics: common.MetricsOption = None,
-    evaluators: common.EvaluatorsOption = "official",
+    evaluators: common.EvaluatorsOption = None,
     seed: Annotated[int, typer.Option(help="Of the method's random draws.")] = 0,
     out: common.OutOption = None,
     leaderboards: common.LeaderboardsOption = Path("leaderboards"),
@@ -40,15 +40,16 @@ def evaluate_command(
     generator = _build("methods", method, setting or [])
     samples = _build("datasets", dataset, (data or []) + _given("root", root))
     pairing = _build("protocols", protocol, _given("pairs", pairs))
-    chosen = choose(common.names(metrics), evaluators, has_reference=pairing.has_reference)
+    judges = common.evaluators_or_default(evaluators)
+    chosen = choose(common.names(metrics), judges, has_reference=pairing.has_reference)
     common.say_left_out(chosen)
-    run = Path("runs", samples.label, generator.label, f"{pairing.name}-{evaluators}")
+    run = Path("runs", samples.label, generator.label, f"{pairing.name}-{judges}")
     evaluation = Evaluation(
         generator=generator,
         dataset=samples,
         protocol=pairing,
         metrics=chosen.metrics,
-        evaluators=evaluators,
+        evaluators=judges,
         folder=out or run,
         seed=seed,
         limit=limit,

@@ -26,7 +26,7 @@ def score(
         str | None, typer.Option(help="Name of the data; default: that of the reference folder.")
     ] = None,
     metrics: common.MetricsOption = None,
-    evaluators: common.EvaluatorsOption = "official",
+    evaluators: common.EvaluatorsOption = None,
     out: common.OutOption = None,
     leaderboards: common.LeaderboardsOption = Path("leaderboards"),
     accelerator: common.AcceleratorOption = "auto",
@@ -49,15 +49,16 @@ def score(
     protocol = SelfProtocol() if ref else AloneProtocol()
     generator = Files(FilesConfig(pred, label=name))
     _compare(dataset, generator, pred, ref)
-    chosen = choose(common.names(metrics), evaluators, has_reference=protocol.has_reference)
+    judges = common.evaluators_or_default(evaluators)
+    chosen = choose(common.names(metrics), judges, has_reference=protocol.has_reference)
     common.say_left_out(chosen)
-    run = Path("runs", dataset.label, generator.label, f"{protocol.name}-{evaluators}")
+    run = Path("runs", dataset.label, generator.label, f"{protocol.name}-{judges}")
     evaluation = Evaluation(
         generator=generator,
         dataset=dataset,
         protocol=protocol,
         metrics=chosen.metrics,
-        evaluators=evaluators,
+        evaluators=judges,
         folder=out or run,
         limit=limit,
     )
@@ -76,7 +77,7 @@ def _compare(dataset: Folder, generator: Files, pred: Path, ref: Path | None) ->
     if not wanted & given:
         raise InputError(
             f"no file of {pred} has the name of a file of {ref}: the first there is "
-            f"'{min(given)}', the first here '{min(wanted)}'; names must be equal but for the ending"
+            f"'{min(given)}', the first here '{min(wanted)}'; names must be equal"
         )
     if given - wanted:
         extra = sorted(given - wanted)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tfbench.core.config import load_mapping
-from tfbench.core.errors import ConfigError, TfbenchError, UnknownName
+from tfbench.core.errors import ConfigError, MissingAsset, TfbenchError, UnknownName
 from tfbench.core.paths import configs_dir
 from tfbench.core.registry import parse_name, registry
 
@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from tfbench.metrics.base import TalkingFaceMetric
     from tfbench.nets.frozen import Frozen
 
-__all__ = ["Chosen", "build_metric", "choose", "evaluator_set", "evaluator_sets", "load_network"]
+__all__ = [
+    "Chosen",
+    "build_metric",
+    "choose",
+    "default_set",
+    "evaluator_set",
+    "evaluator_sets",
+    "load_network",
+]
 
 
 def evaluator_sets() -> tuple[str, ...]:
@@ -43,6 +51,21 @@ def evaluator_set(name: str) -> dict[str, str]:
         if not isinstance(network, str):
             raise ConfigError(f"{path}: {metric}: {network!r} is not the name of a network")
     return mapping
+
+
+def default_set() -> tuple[str, str]:
+    """Choose the set for a user who has named none.
+
+    Returns:
+        "official" if all its networks are on this machine, else "offline"; and why.
+    """
+    for metric, network in evaluator_set("official").items():
+        try:
+            load_network(network)
+        except MissingAsset:
+            why = f"'official' lacks {network} for {metric}: see `tfbench assets list`"
+            return "offline", f"{why}; numbers of different sets never share a column"
+    return "official", "all its networks are here"
 
 
 def load_network(name: str) -> Frozen[Any]:

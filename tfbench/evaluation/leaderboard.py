@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tfbench.core.config import canonical_json
 from tfbench.core.errors import InputError
 from tfbench.core.files import write_atomically
 from tfbench.evaluation.result import Cell, Result, read_result
@@ -87,8 +89,21 @@ def page(dataset: str, results: Iterable[Result]) -> str:
             f"## Protocol `{protocol}` ({settings}), {n_cases} cases, "
             f"split `{checksum[:SHOWN_HASH]}`\n"
         )
-        text.append(_table(rows))
+        text.append(_table(_merged(rows)))
     return "\n".join(text)
+
+
+def _merged(results: Iterable[Result]) -> list[Result]:
+    """Join the results of one method under several evaluator sets into one row."""
+    rows: dict[str, Result] = {}
+    for result in results:
+        who = canonical_json([result.method, result.seed, result.device])
+        if who in rows:
+            known = {cell.key() for cell in rows[who].cells}
+            new = tuple(cell for cell in result.cells if cell.key() not in known)
+            result = replace(rows[who], cells=rows[who].cells + new)  # noqa: PLW2901
+        rows[who] = result
+    return list(rows.values())
 
 
 def _table(results: Sequence[Result]) -> str:

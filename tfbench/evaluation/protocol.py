@@ -57,6 +57,10 @@ class Protocol(ABC):
     def __init__(self, config: Any = None) -> None:
         self.config = self.Config() if config is None else config
 
+    def settings(self) -> dict[str, str]:
+        """Return what tells this pairing from another one of the same name, for tables."""
+        return {"version": str(self.version)}
+
     @abstractmethod
     def pairs(self, dataset: Dataset) -> tuple[Pair, ...]:
         """Return all cases, sorted by id, without decoding.

@@ -114,7 +114,7 @@ class Result:
     dataset: str
     split_checksum: str
     protocol: str
-    protocol_settings: dict[str, Any]
+    protocol_settings: dict[str, str]
     evaluators: str
     seed: int
     device: str

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning_fabric import Fabric
 
-from tfbench.core.config import canonical_json, fingerprint, to_plain
+from tfbench.core.config import canonical_json, fingerprint
 from tfbench.core.errors import (
     GenerationError,
     InputError,
@@ -107,7 +107,7 @@ def evaluate(
     fabric = Fabric(accelerator=accelerator, devices=devices, strategy=strategy)
     threads = torch.get_num_threads()
     if devices > 1:
-        fabric.launch(_work, evaluation, pairs, threads, None)
+        fabric.launch(_work, evaluation, pairs, threads, None)  # type: ignore[arg-type]
     else:
         _work(fabric, evaluation, pairs, threads, progress)
     return _conclude(evaluation, pairs, devices, fabric.device.type)
@@ -300,7 +300,7 @@ def _conclude(evaluation: Evaluation, pairs: Sequence[Pair], ranks: int, device:
         dataset=evaluation.dataset.label,
         split_checksum=evaluation.dataset.checksum(),
         protocol=protocol.name,
-        protocol_settings={"version": protocol.version, **to_plain(protocol.config)},
+        protocol_settings=protocol.settings(),
         evaluators=evaluation.evaluators,
         seed=evaluation.seed,
         device=device,

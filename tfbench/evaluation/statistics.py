@@ -76,6 +76,7 @@ def interval(
         return Interval(None, None, f"none: {n} clusters are fewer than {MIN_CLUSTERS}", n)
     if metric.reduction == "set":
         low, high = _jackknife_set(metric, column, scores, load, clusters, value)
+        low = None if low is None else max(low, 0.0)
         return Interval(low, high, "delete-group jackknife over clusters, t, 95 %", n)
     pairs = _terms(metric, column, scores)
     low, high = bootstrap(pairs)

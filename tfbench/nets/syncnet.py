@@ -46,6 +46,7 @@ class SyncNet(nn.Module):
 
     def __init__(self, dimensions: int = 1024) -> None:
         super().__init__()
+        self.dimensions = dimensions
         self.netcnnaud = _audio_tower()
         self.netfcaud = _head(dimensions)
         self.netfclip = _head(dimensions)
@@ -85,7 +86,7 @@ class SyncNet(nn.Module):
             (1 + (T - 20) // 4, dimensions); none where T < 20.
         """
         if mfcc.shape[0] < COLUMNS:
-            return mfcc.new_zeros(0, self.netfcaud[-1].out_features)
+            return mfcc.new_zeros(0, self.dimensions)
         windows = mfcc.T.unfold(1, COLUMNS, COLUMNS_PER_FRAME).permute(1, 0, 2)[:, None]
         return torch.cat([self.forward_audio(part) for part in windows.split(128)])
 
@@ -153,7 +154,7 @@ def seeded(seed: int = 0) -> SyncNet:
     Each layer keeps the scale of its input, and the last ones are scaled so that distances are
     of the size of a trained network's, about 5 to 15.
     """
-    draw = np.random.RandomState(seed)  # noqa: NPY002
+    draw = np.random.RandomState(seed)
     net = SyncNet()
     state = {}
     for name, value in net.state_dict().items():
@@ -226,9 +227,10 @@ def _head(dimensions: int) -> nn.Sequential:
 class _Folded:
     """A lip layer as a 2-D convolution with its batch normalisation folded in."""
 
-    def __init__(self, conv: nn.Conv3d, norm: nn.BatchNorm3d) -> None:
-        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-        shift = norm.bias - norm.running_mean * scale
+    def __init__(self, conv: nn.Conv3d, norm: nn.Module) -> None:
+        state = norm.state_dict()
+        scale = state["weight"] / torch.sqrt(state["running_var"] + norm.eps)
+        shift = state["bias"] - state["running_mean"] * scale
         weight = conv.weight * scale[:, None, None, None, None]
         bias = conv.bias if conv.bias is not None else torch.zeros_like(shift)
         if conv.kernel_size[0] > 1:

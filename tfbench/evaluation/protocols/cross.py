@@ -7,6 +7,7 @@ other clip of another person where there is one, drawn from a seed.
 
 from __future__ import annotations
 
+import hashlib
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,13 @@ class CrossProtocol(Protocol):
     has_reference = False
     Config = CrossConfig
 
+    def settings(self) -> dict[str, str]:
+        """Return the seed of the draw, or the sha256 of the list."""
+        if self.config.pairs is None:
+            return super().settings() | {"pairing seed": str(self.config.pairing_seed)}
+        sha256 = hashlib.sha256(_read(self.config.pairs).encode()).hexdigest()
+        return super().settings() | {"list": sha256[:8]}
+
     def pairs(self, dataset: Dataset) -> tuple[Pair, ...]:
         """Return the listed cases, or one for every clip."""
         rows = dataset.index()
@@ -68,10 +76,7 @@ class CrossProtocol(Protocol):
     def _listed(self, rows: tuple[Row, ...]) -> list[tuple[Row, Row]]:
         by_id = {row.id: row for row in rows}
         path: Path = self.config.pairs
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"the list of pairs {path} cannot be read: {error}") from error
+        lines = _read(path).splitlines()
         couples = []
         for number, line in enumerate(lines, 1):
             words = line.split()
@@ -85,3 +90,10 @@ class CrossProtocol(Protocol):
         if not couples:
             raise InputError(f"the list of pairs {path} is empty")
         return couples
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"the list of pairs {path} cannot be read: {error}") from error
