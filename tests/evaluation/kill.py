@@ -35,7 +35,7 @@ def main(clips: Path, folder: Path) -> None:
     killed = 0
     for _ in range(KILLS):
         child = start(clips, folder / "killed")
-        time.sleep(draw.uniform(0, seconds))
+        time.sleep(draw.uniform(0, seconds / 4))
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         killed += os.WIFSIGNALED(status)

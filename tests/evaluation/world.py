@@ -28,6 +28,7 @@ class Means(torch.nn.Module):
 
 def make_clips(folder: Path, n: int = 4, frames: int = 12, size: int = 48) -> Path:
     """Write n clips of moving noise with a tone each."""
+    folder.mkdir(exist_ok=True)
     for k in range(n):
         generator = torch.Generator().manual_seed(k)
         base = torch.rand(1, 3, 6, 6, generator=generator) * 255

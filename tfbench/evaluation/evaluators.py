@@ -99,10 +99,10 @@ def build_metric(name: str, networks: dict[str, str]) -> TalkingFaceMetric:
     parsed = parse_name(name)
     metric = registry("metrics").load(parsed.stem)
     if not metric.needs_network:
-        return metric(parsed.variant)  # type: ignore[no-any-return]
+        return metric(parsed.variant)
     if metric.name not in networks:
         raise ConfigError(f"the evaluator set names no network for the metric '{metric.name}'")
-    return metric(parsed.variant, load_network(networks[metric.name]))  # type: ignore[no-any-return]
+    return metric(parsed.variant, load_network(networks[metric.name]))
 
 
 @dataclass(frozen=True)

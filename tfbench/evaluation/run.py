@@ -8,6 +8,7 @@ everything that can change the number.
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning_fabric import Fabric
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from tfbench.core.config import canonical_json, fingerprint
 from tfbench.core.errors import (
@@ -106,11 +108,24 @@ def evaluate(
     strategy = "ddp_spawn" if devices > 1 else "auto"
     fabric = Fabric(accelerator=accelerator, devices=devices, strategy=strategy)
     threads = torch.get_num_threads()
+    work = functools.partial(_work, evaluation=evaluation, pairs=pairs, threads=threads)
     if devices > 1:
-        fabric.launch(_work, evaluation, pairs, threads, None)  # type: ignore[arg-type]
+        _launch(fabric, work)
     else:
-        _work(fabric, evaluation, pairs, threads, progress)
+        work(fabric, progress=progress)
     return _conclude(evaluation, pairs, devices, fabric.device.type)
+
+
+def _launch(fabric: Fabric, work: Callable[[Fabric], None]) -> None:
+    """Run the work in several processes; when one of them fails, say why in one line."""
+    try:
+        fabric.launch(work)
+    except (ProcessRaisedException, ProcessExitedException) as error:
+        said = str(error).strip().splitlines()[-1]
+        raise TfbenchError(
+            f"a process of the evaluation ended early: {said}; what is done is kept, and the "
+            "same command continues"
+        ) from error
 
 
 def _work(
@@ -118,7 +133,7 @@ def _work(
     evaluation: Evaluation,
     pairs: Sequence[Pair],
     threads: int,
-    progress: Callable[[str, str], None] | None,
+    progress: Callable[[str, str], None] | None = None,
 ) -> None:
     """Do one process's share of the cases."""
     # Thread counts choose kernels and with them the last bits of a float32 sum.
