@@ -259,7 +259,8 @@ def _packet_times(container: Any, stream: Any) -> list[tuple[Fraction, Fraction]
 def _rgb(frame: av.VideoFrame) -> np.ndarray:
     """Convert to upright RGB, uint8 (H, W, 3)."""
     array = frame.reformat(format="rgb24").to_ndarray()
-    return np.rot90(array, round(frame.rotation / 90)) if frame.rotation else array
+    turns = round(frame.rotation / 90)
+    return np.ascontiguousarray(np.rot90(array, turns)) if turns else array
 
 
 def _upright_size(frame: av.VideoFrame) -> tuple[int, int]:
