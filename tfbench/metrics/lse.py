@@ -148,9 +148,8 @@ class LSE(TalkingFaceMetric):
     @property
     def needs(self) -> tuple[ViewKey, ...]:
         """Lip embeddings of every window of five frames."""
-        judge = self._judge()
-        crop = self.settings.crop
-        return (ViewKey("syncnet.lip", "pred", crop, judge.sha256, 4, judge.module.embed_lips),)
+        sha256 = self._judge().sha256
+        return (ViewKey("syncnet.lip", "pred", self.settings.crop, sha256, 4, self._embed_lips),)
 
     @property
     def needs_speech(self) -> bool:
@@ -183,7 +182,8 @@ class LSE(TalkingFaceMetric):
         Raises:
             Unscorable: The clip is silent or too short.
         """
-        lips = self._judge().module.embed_lips(frames.to(self.device))
+        with torch.inference_mode():
+            lips = self._embed_lips(frames.to(self.device))
         values = self._score(lips, frames.shape[0], waveform)
         self.values.append(torch.tensor([list(values.values())], dtype=torch.float64))
 
@@ -191,6 +191,10 @@ class LSE(TalkingFaceMetric):
         """Return the mean of each column over clips, float64 ()."""
         means = self.rows("values").mean(0)
         return {column.name: mean for column, mean in zip(self.columns, means, strict=True)}
+
+    def _embed_lips(self, frames: Tensor) -> Tensor:
+        lips: Tensor = self._judge().module.embed_lips(frames)
+        return lips
 
     def _score(self, lips: Tensor, n_frames: int, waveform: Tensor) -> dict[str, float]:
         n = n_windows(n_frames, waveform.shape[0])

@@ -1,0 +1,202 @@
+"""Views on real pixels: the demo's talking photograph, changed in known ways."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tfbench.core.errors import Unscorable
+from tfbench.core.types import Clip, Speech, TensorVideo, TrackSettings, ViewKey
+from tfbench.datasets.demo import Demo, DemoConfig
+from tfbench.evaluation.store import Arrays
+from tfbench.evaluation.views import ClipViews, FaceFinder
+from tfbench.faces.crop import FaceBox, SyncNetCrop, WholeFrame
+from tfbench.faces.detect import FaceDetector
+from tfbench.metrics.lse import LSE
+from tfbench.metrics.psnr import PSNR
+from tfbench.nets.frozen import Frozen
+from tfbench.nets.syncnet import seeded
+
+N = 40
+SHORT = TrackSettings(min_frames=24)
+
+
+@pytest.fixture(scope="module")
+def talking(tmp_path_factory: pytest.TempPathFactory) -> Clip:
+    patch = pytest.MonkeyPatch()
+    patch.setenv("TFBENCH_HOME", str(tmp_path_factory.mktemp("home")))
+    demo = Demo(DemoConfig(N))
+    clip = demo.sample(demo.index()[0]).clip
+    patch.undo()
+    return Clip(TensorVideo(torch.cat(list(clip.video.frames()))), clip.speech)
+
+
+class Counting(FaceDetector):
+    """Counts the frames that it is given."""
+
+    seen = 0
+
+    def detect(self, frames):
+        self.seen += len(frames)
+        return super().detect(frames)
+
+
+@pytest.fixture(scope="module")
+def detector() -> Counting:
+    return Counting()
+
+
+def views(tmp_path: Path, detector: FaceDetector, keys, **clips: Clip) -> ClipViews:
+    sha256 = {side: f"{side}-{id(clip)}" for side, clip in clips.items()}
+    finder = FaceFinder(detector, Arrays(tmp_path / "faces"))
+    features = Arrays(tmp_path / "features")
+    return ClipViews("a", "a", clips, sha256, keys, finder, features, torch.device("cpu"))
+
+
+def mean(frames: torch.Tensor) -> torch.Tensor:
+    return frames.float().mean((1, 2, 3))
+
+
+def key(crop, name="mean", side="pred", context=0, extract=mean) -> ViewKey:
+    return ViewKey(name, side, crop, context=context, extract=extract)
+
+
+def changed(clip: Clip, frames: torch.Tensor) -> Clip:
+    return replace(clip, video=TensorVideo(frames))
+
+
+def why(tmp_path: Path, detector: FaceDetector, clip: Clip, crop=None) -> str:
+    wanted = key(crop or SyncNetCrop(tracking=SHORT))
+    with pytest.raises(Unscorable) as caught:
+        views(tmp_path, detector, [wanted], pred=clip).parts(wanted)
+    return str(caught.value)
+
+
+def test_all_views_of_a_clip_share_one_detection(tmp_path: Path, detector, talking: Clip):
+    keys = [
+        key(SyncNetCrop(tracking=SHORT), "a"),
+        key(FaceBox(), "b"),
+        key(WholeFrame(), "c"),
+        key(SyncNetCrop(tracking=TrackSettings(min_frames=30)), "d"),
+    ]
+    before = detector.seen
+    found = views(tmp_path, detector, keys, pred=talking)
+    for wanted in keys:
+        (part,) = found.parts(wanted)
+        assert part.values.shape == (N,)
+        assert (part.start, part.stop) == (0, N)
+    assert detector.seen - before == N
+
+
+def test_detection_is_cached_by_content(tmp_path: Path, detector, talking: Clip):
+    wanted = key(FaceBox())
+    first = views(tmp_path, detector, [wanted], pred=talking).parts(wanted)
+    before = detector.seen
+    again = views(tmp_path, detector, [wanted], pred=talking).parts(wanted)
+    assert detector.seen == before
+    assert torch.equal(first[0].values, again[0].values)
+
+
+@pytest.mark.parametrize("context", [0, 4])
+def test_chunks_do_not_show_in_values(tmp_path: Path, detector, talking: Clip, context: int):
+    def windows(frames: torch.Tensor) -> torch.Tensor:
+        values = frames.float().mean((1, 2, 3))
+        return torch.stack(
+            [values[k : k + context + 1].sum() for k in range(len(values) - context)]
+        )
+
+    wanted = key(WholeFrame(), context=context, extract=windows)
+    (part,) = views(tmp_path, detector, [wanted], pred=talking).parts(wanted)
+    assert part.values.shape == (N - context,)
+    torch.testing.assert_close(part.values, windows(talking.video.tensor))
+
+
+def test_no_face(tmp_path: Path, detector, talking: Clip):
+    noise = torch.randint(0, 256, talking.video.tensor.shape, dtype=torch.uint8)
+    assert "no face" in why(tmp_path, detector, changed(talking, noise))
+
+
+def test_a_face_that_leaves_at_a_cut(tmp_path: Path, detector, talking: Clip):
+    frames = talking.video.tensor.clone()
+    frames[15:] = 128
+    assert "shots of fewer than 24 frames" in why(tmp_path, detector, changed(talking, frames))
+
+
+def test_a_face_that_is_too_small(tmp_path: Path, detector, talking: Clip):
+    small = torch.nn.functional.interpolate(talking.video.tensor.float(), (160, 160)).byte()
+    assert "100" in why(tmp_path, detector, changed(talking, small))
+
+
+def test_a_short_clip_names_both_lengths(tmp_path: Path, detector, talking: Clip):
+    reason = why(tmp_path, detector, talking, SyncNetCrop())
+    assert f"{N} frames" in reason
+    assert "100" in reason
+
+
+def test_two_faces_are_two_tracks(tmp_path: Path, detector, talking: Clip):
+    twice = torch.cat([talking.video.tensor, talking.video.tensor.flip(3)], 3)
+    wanted = key(SyncNetCrop(tracking=SHORT))
+    parts = views(tmp_path, detector, [wanted], pred=changed(talking, twice)).parts(wanted)
+    assert [part.name for part in parts] == ["track-0", "track-1"]
+
+
+def test_one_frame(tmp_path: Path, detector, talking: Clip):
+    one = changed(talking, talking.video.tensor[:1])
+    assert "1 frame" in why(tmp_path, detector, one)
+    psnr = PSNR()
+    found = views(tmp_path, detector, psnr.needs, pred=one, ref=one)
+    assert [row.value for row in psnr.measure(found)] == [float("inf")]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x[:, :, ::2, ::2], "make them one size"),
+        (lambda x: x[:-6], "they may differ by 5"),
+    ],
+)
+def test_a_reference_of_another_size_or_length(
+    tmp_path: Path, detector, talking: Clip, change, message: str
+):
+    other = changed(talking, change(talking.video.tensor))
+    psnr = PSNR()
+    with pytest.raises(Unscorable, match=message):
+        psnr.measure(views(tmp_path, detector, psnr.needs, pred=other, ref=talking))
+
+
+def test_a_few_frames_of_difference_are_cut(tmp_path: Path, detector, talking: Clip):
+    shorter = changed(talking, talking.video.tensor[:-3])
+    psnr = PSNR()
+    found = views(tmp_path, detector, psnr.needs, pred=shorter, ref=talking)
+    assert found.parts(psnr.needs[0])[0].stop == N - 3
+
+
+def test_the_true_face_places_the_crop_on_both_sides(tmp_path: Path, detector, talking: Clip):
+    """Noise instead of the scored face: the crop still lies where the true face is."""
+    frames = talking.video.tensor.clone()
+    frames[:, :, 230:, :] = 0
+    whole, face = PSNR("frame"), PSNR("face")
+    keys = [*whole.needs, *face.needs]
+    found = views(tmp_path, detector, keys, pred=changed(talking, frames), ref=talking)
+    assert face.measure(found)[0].value > whole.measure(found)[0].value + 10
+
+
+def test_missing_sound_is_a_reason(tmp_path: Path, detector, talking: Clip):
+    metric = LSE("syncnet_short", Frozen(seeded(0), "syncnet.seeded"))
+    mute = replace(talking, speech=None)
+    with pytest.raises(Unscorable, match="scored clip has no sound"):
+        metric.measure(views(tmp_path, detector, metric.needs, pred=mute))
+
+
+def test_sound_that_is_shorter_than_the_picture(tmp_path: Path, detector, talking: Clip):
+    metric = LSE("syncnet_short", Frozen(seeded(0), "syncnet.seeded"))
+    short = replace(talking, speech=Speech(talking.speech.waveform[: 20 * 640]))
+    rows = metric.measure(views(tmp_path, detector, metric.needs, pred=short))
+    assert all(row.value is not None for row in rows)
+
+
+def test_a_side_that_the_protocol_lacks(tmp_path: Path, detector, talking: Clip):
+    psnr = PSNR()
+    with pytest.raises(Unscorable, match="gives no true clip"):
+        psnr.measure(views(tmp_path, detector, psnr.needs, pred=talking))
