@@ -1,4 +1,4 @@
-"""What holds for everything that is registered, and that one file adds a plugin, inside or outside."""
+"""What holds for everything that is registered; one file adds a plugin, inside or outside."""
 
 import dataclasses
 import json
