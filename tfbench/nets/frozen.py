@@ -1,93 +1,57 @@
-"""Holder of a network that judges: never trained, never saved with its owner, known by its hash."""
+"""Networks that judge: held beside their user, not inside it."""
 
 from __future__ import annotations
 
 import hashlib
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
-__all__ = ["Frozen", "full_precision", "state_sha256"]
+    from torch import Tensor
+
+__all__ = ["Frozen", "state_sha256"]
 
 M = TypeVar("M", bound=nn.Module)
 
 
 class Frozen(Generic[M]):
-    """A network in eval mode, without gradients, outside its owner's parameters and state.
+    """A network in evaluation mode that its owner neither trains nor saves.
 
-    It is no `nn.Module`, so an owner that keeps one as an attribute neither trains it nor
-    writes it into checkpoints. The owner moves it along by `to`.
+    It is no `nn.Module`, so a metric or a method that holds one has none of its parameters in
+    `parameters()` or `state_dict()`.
 
     Args:
-        module: The network; it is put into eval mode and its parameters stop requiring grad.
-        name: Stem and variant, such as "syncnet.v2".
+        module: The network; its parameters stop requiring gradients.
+        name: `stem.variant`, such as "syncnet.v2".
 
     Attributes:
-        module: The network.
-        name: As given.
-        sha256: Of its parameters and buffers, see `state_sha256`.
+        sha256: Of all parameters and buffers; the same weights give the same hash whatever file
+            they came from.
     """
 
     def __init__(self, module: M, name: str) -> None:
-        self.module: M = module.eval().requires_grad_(requires_grad=False)
+        self.module = module.eval().requires_grad_(requires_grad=False)
         self.name = name
         self.sha256 = state_sha256(module.state_dict())
 
-    @property
-    def device(self) -> torch.device:
-        """Where the network is."""
-        return next(self.module.parameters()).device
-
-    def to(self, device: torch.device | str) -> Self:
-        """Move the network in place."""
+    def to(self, device: torch.device | str) -> Frozen[M]:
+        """Move the network; returns itself."""
         self.module.to(device)
         return self
 
     def __repr__(self) -> str:
-        return f"Frozen({self.name}, sha256 {self.sha256[:12]}, {self.device})"
+        return f"Frozen({self.name}, {self.sha256[:8]})"
 
 
 def state_sha256(state: Mapping[str, Tensor]) -> str:
-    """Hash a state dict by content.
-
-    Names in sorted order, each with its dtype, shape and little-endian bytes, so neither the
-    file format nor the device nor the memory layout enters.
-
-    Args:
-        state: Name -> tensor of any dtype and shape.
-
-    Returns:
-        64 hexadecimal digits.
-    """
+    """Return the sha256 over names, types, shapes and bytes of a state dict, sorted by name."""
     digest = hashlib.sha256()
     for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        digest.update(f"{name}\0{tensor.dtype}\0{list(tensor.shape)}\0".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        tensor = state[name].detach().to("cpu").contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """Keep CUDA from rounding float32 products to TF32 inside the block.
-
-    cuDNN rounds convolutions by default, which moves scores in the third digit.
-    """
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    tf32 = matmul.allow_tf32
-    matmul.allow_tf32 = False
-    try:
-        with cudnn.flags(
-            enabled=cudnn.enabled,
-            benchmark=cudnn.benchmark,
-            deterministic=cudnn.deterministic,
-            allow_tf32=False,
-        ):
-            yield
-    finally:
-        matmul.allow_tf32 = tf32

@@ -1,11 +1,13 @@
-"""SyncNet: embeddings of mouth movement and speech that lie close where the two are in sync.
+"""SyncNet: one embedding for five frames of lips, one for 0.2 s of sound.
 
-Chung and Zisserman, "Out of time: automated lip sync in the wild", ACCV 2016 workshops.
-Layers and state-dict names are those of joonson/syncnet_python (SyncNetModel.py), so the
-official `syncnet_v2.model` loads as it is: 13,631,616 parameters, 5,664,704 of them for audio.
+Chung and Zisserman, "Out of time: automated lip sync in the wild", ACCV 2016 workshops;
+structure and names of the parameters after joonson/syncnet_python (`SyncNetModel.py`), so that
+its `syncnet_v2.model` loads. 13,631,616 parameters: sound 5,664,704, lips 7,966,912.
 
-`forward_lip` and `forward_audio` take windows, as the reference does, and can be trained.
-`embed_lips` and `embed_audio` take a whole sequence and give the same embeddings faster.
+`forward_lip` and `forward_audio` take windows, as the reference does. `embed_lips` and
+`embed_audio` take a whole sequence and give the same values faster: only the first lip layer
+looks across time, so it becomes a 2-D convolution over the 15 channels of five frames, all others
+2-D convolutions of single frames, with batch normalisation folded in.
 """
 
 from __future__ import annotations
@@ -15,263 +17,283 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from tfbench.core.errors import AssetError, InputError, UnknownName
-from tfbench.nets.frozen import Frozen, full_precision
+from tfbench.core.errors import AssetError, InputError
+from tfbench.nets.frozen import Frozen
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["VARIANTS", "SyncNet", "load", "load_state", "seeded"]
 
-VARIANTS: dict[str, str] = {"v2": "syncnet-v2"}
-"""Variant -> asset."""
-
-EMBEDDING = 1024
-WINDOW = 5
-"""Frames of one lip window."""
+VARIANTS = {"v2": "syncnet-v2"}
 SIZE = 224
-"""Height and width of a frame, in pixels."""
+WINDOW = 5
 COLUMNS = 20
-"""MFCC columns of one audio window: 0.2 s, the time of five frames."""
 COLUMNS_PER_FRAME = 4
-COEFFICIENTS = 13
+N_CEPSTRA = 13
+CHUNK = 16
 
 
 class SyncNet(nn.Module):
-    """Two towers that map 0.2 s of lips and of speech to unnormalised 1024-d embeddings."""
+    """The two towers.
 
-    def __init__(self) -> None:
+    Args:
+        dimensions: Length of the embeddings.
+    """
+
+    def __init__(self, dimensions: int = 1024) -> None:
         super().__init__()
-        self.netcnnaud = nn.Sequential(
-            *_conv2d(1, 64, 3, padding=1),
-            nn.Identity(),
-            *_conv2d(64, 192, 3, padding=1),
-            nn.MaxPool2d(3, (1, 2)),
-            *_conv2d(192, 384, 3, padding=1),
-            *_conv2d(384, 256, 3, padding=1),
-            *_conv2d(256, 256, 3, padding=1),
-            nn.MaxPool2d(3, 2),
-            *_conv2d(256, 512, (5, 4)),
-        )
-        self.netfcaud = _head()
-        self.netfclip = _head()
-        self.netcnnlip = nn.Sequential(
-            *_conv3d(3, 96, (WINDOW, 7, 7), stride=2),
-            nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 0, 0)),
-            *_conv3d(96, 256, (1, 5, 5), stride=2, padding=1),
-            nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)),
-            *_conv3d(256, 256, (1, 3, 3), padding=1),
-            *_conv3d(256, 256, (1, 3, 3), padding=1),
-            *_conv3d(256, 256, (1, 3, 3), padding=1),
-            nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 0, 0)),
-            *_conv3d(256, 512, (1, 6, 6)),
-        )
+        self.dimensions = dimensions
+        self.netcnnaud = _audio_tower()
+        self.netfcaud = _head(dimensions)
+        self.netfclip = _head(dimensions)
+        self.netcnnlip = _lip_tower()
 
     def forward_audio(self, mfcc: Tensor) -> Tensor:
-        """Embed audio windows.
+        """Embed windows of sound.
 
         Args:
-            mfcc: float32 (N, 1, 13, 20), see `tfbench.media.spectral.mfcc`; not normalised.
+            mfcc: float32 (N, 1, 13, 20).
 
         Returns:
-            float32 (N, 1024).
+            (N, dimensions), not normalised.
         """
-        return self.netfcaud(self.netcnnaud(mfcc).flatten(1))
+        embedded: Tensor = self.netfcaud(self.netcnnaud(mfcc).flatten(1))
+        return embedded
 
-    def forward_lip(self, windows: Tensor) -> Tensor:
-        """Embed lip windows.
+    def forward_lip(self, frames: Tensor) -> Tensor:
+        """Embed windows of lips.
 
         Args:
-            windows: float32 (N, 3, 5, 224, 224), BGR, 0 to 255.
+            frames: float32 (N, 3, 5, 224, 224), BGR, 0 to 255.
 
         Returns:
-            float32 (N, 1024).
+            (N, dimensions), not normalised.
         """
-        return self.netfclip(self.netcnnlip(windows).flatten(1))
+        embedded: Tensor = self.netfclip(self.netcnnlip(frames).flatten(1))
+        return embedded
 
-    @torch.no_grad()
+    def embed_audio(self, mfcc: Tensor) -> Tensor:
+        """Embed the window that belongs to each video frame.
+
+        Args:
+            mfcc: float32 (T, 13), 100 rows per second.
+
+        Returns:
+            (1 + (T - 20) // 4, dimensions); none where T < 20.
+        """
+        if mfcc.shape[0] < COLUMNS:
+            return mfcc.new_zeros(0, self.dimensions)
+        windows = mfcc.T.unfold(1, COLUMNS, COLUMNS_PER_FRAME).permute(1, 0, 2)[:, None]
+        return torch.cat([self.forward_audio(part) for part in windows.split(128)])
+
     def embed_lips(self, frames: Tensor) -> Tensor:
-        """Embed every window of five consecutive frames, whatever the module's mode in eval form.
+        """Embed every window of five frames.
 
         Args:
-            frames: (T, 3, 224, 224), RGB, 0 to 255, uint8 or float32.
+            frames: uint8 or float (T, 3, 224, 224), RGB, 0 to 255.
 
         Returns:
-            float32 (max(T - 4, 0), 1024); row i belongs to frames i to i + 4.
+            float32 (T - 4, dimensions).
 
         Raises:
-            InputError: The frames have another shape.
+            InputError: Fewer than five frames, or of another size.
         """
         if frames.ndim != 4 or tuple(frames.shape[1:]) != (3, SIZE, SIZE):
             raise InputError(
                 f"SyncNet reads frames (T, 3, {SIZE}, {SIZE}); got {tuple(frames.shape)}"
             )
+        if frames.shape[0] < WINDOW:
+            raise InputError(f"SyncNet needs {WINDOW} frames; got {frames.shape[0]}")
+        layers = _folded(self.netcnnlip)
         n = frames.shape[0] - WINDOW + 1
-        device = self.netfclip[0].weight.device
-        if n <= 0:
-            return torch.zeros(0, EMBEDDING, device=device)
-        with full_precision():
-            features = _LipStream(self.netcnnlip)(frames.to(device))
-            return _run_head(self.netfclip, features)
-
-    @torch.no_grad()
-    def embed_audio(self, mfcc: Tensor) -> Tensor:
-        """Embed the audio window of every frame, whatever the module's mode in eval form.
-
-        Args:
-            mfcc: float32 (C, 13), one row every 10 ms; not normalised.
-
-        Returns:
-            float32 (n, 1024), n = (C - 20) // 4 + 1 or 0; row i belongs to columns 4i to 4i + 19.
-
-        Raises:
-            InputError: The coefficients have another shape.
-        """
-        if mfcc.ndim != 2 or mfcc.shape[1] != COEFFICIENTS:
-            raise InputError(f"SyncNet reads MFCC (C, {COEFFICIENTS}); got {tuple(mfcc.shape)}")
-        weight = self.netfcaud[0].weight
-        if mfcc.shape[0] < COLUMNS:
-            return torch.zeros(0, EMBEDDING, device=weight.device)
-        mfcc = mfcc.to(weight.device, weight.dtype)
-        windows = mfcc.unfold(0, COLUMNS, COLUMNS_PER_FRAME)[:, None]
-        with full_precision():
-            features = [_run_audio(self.netcnnaud, part) for part in windows.split(64)]
-            return _run_head(self.netfcaud, torch.cat(features))
+        pieces = [
+            self.netfclip(_lips(frames[k : min(k + CHUNK, n) + WINDOW - 1], layers))
+            for k in range(0, n, CHUNK)
+        ]
+        return torch.cat(pieces)
 
 
-def _conv2d(
-    channels: int, out: int, kernel: int | tuple[int, int], padding: int = 0
-) -> tuple[nn.Module, ...]:
-    conv = nn.Conv2d(channels, out, kernel, padding=padding)
-    return conv, nn.BatchNorm2d(out), nn.ReLU(inplace=True)
+def load(variant: str) -> Frozen[SyncNet]:
+    """Load published weights.
+
+    Args:
+        variant: "v2".
+
+    Raises:
+        MissingAsset: The file is not on this machine.
+        AssetError: It is not what it should be.
+    """
+    from tfbench.core.assets import locate
+
+    return Frozen(load_state(locate(VARIANTS[variant])), f"syncnet.{variant}")
 
 
-def _conv3d(
-    channels: int, out: int, kernel: tuple[int, int, int], stride: int = 1, padding: int = 0
-) -> tuple[nn.Module, ...]:
-    conv = nn.Conv3d(channels, out, kernel, (1, stride, stride), (0, padding, padding))
-    return conv, nn.BatchNorm3d(out), nn.ReLU(inplace=True)
+def load_state(path: Path) -> SyncNet:
+    """Load a state dict in the reference's names.
+
+    Raises:
+        AssetError: The file cannot be read, or is of another architecture; names the parameter.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
+        raise AssetError(f"{path} is no readable checkpoint (cut off?): {error}") from error
+    net = SyncNet()
+    _compare(path, state, net.state_dict())
+    net.load_state_dict(state)
+    return net
 
 
-def _head() -> nn.Sequential:
+def seeded(seed: int = 0) -> SyncNet:
+    """Make weights for tests and benchmarks that are the same with every version of torch.
+
+    Each layer keeps the scale of its input, and the last ones are scaled so that distances are
+    of the size of a trained network's, about 5 to 15.
+    """
+    draw = np.random.RandomState(seed)
+    net = SyncNet()
+    state = {}
+    for name, value in net.state_dict().items():
+        shape = tuple(value.shape)
+        if value.ndim > 1:
+            scale = np.sqrt(2.0 / np.prod(shape[1:]))
+            filled = draw.randn(*shape) * scale
+        elif name.endswith("running_var") or (name.endswith("weight") and value.ndim == 1):
+            filled = draw.uniform(0.8, 1.2, shape)
+        elif name.endswith("num_batches_tracked"):
+            filled = np.zeros(shape)
+        else:
+            filled = draw.uniform(-0.1, 0.1, shape)
+        state[name] = torch.from_numpy(np.asarray(filled)).to(value.dtype)
+    state["netcnnlip.0.weight"] /= 100.0
+    state["netcnnaud.0.weight"] /= 8.0
+    state["netfclip.3.weight"] /= 28.0
+    state["netfcaud.3.weight"] /= 28.0
+    net.load_state_dict(state)
+    return net.eval()
+
+
+def _audio_tower() -> nn.Sequential:
     return nn.Sequential(
-        nn.Linear(512, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Linear(512, EMBEDDING)
+        *_conv2d(1, 64),
+        nn.MaxPool2d(1, 1),
+        *_conv2d(64, 192),
+        nn.MaxPool2d(3, (1, 2)),
+        *_conv2d(192, 384),
+        *_conv2d(384, 256),
+        *_conv2d(256, 256),
+        nn.MaxPool2d(3, 2),
+        *_conv2d(256, 512, (5, 4), 0),
     )
 
 
-def _fold(conv: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """Merge a batch norm in eval form into the layer before it: weight, bias."""
-    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    weight = conv.weight * scale.view(-1, *[1] * (conv.weight.ndim - 1))
-    return weight, (conv.bias - norm.running_mean) * scale + norm.bias
+def _lip_tower() -> nn.Sequential:
+    return nn.Sequential(
+        *_conv3d(3, 96, (5, 7, 7), 2, 0),
+        nn.MaxPool3d((1, 3, 3), (1, 2, 2)),
+        *_conv3d(96, 256, (1, 5, 5), 2, 1),
+        nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)),
+        *_conv3d(256, 256, (1, 3, 3), 1, 1),
+        *_conv3d(256, 256, (1, 3, 3), 1, 1),
+        *_conv3d(256, 256, (1, 3, 3), 1, 1),
+        nn.MaxPool3d((1, 3, 3), (1, 2, 2)),
+        *_conv3d(256, 512, (1, 6, 6), 1, 0),
+    )
 
 
-def _run_head(head: nn.Sequential, features: Tensor) -> Tensor:
-    return head[3](F.relu(F.linear(features, *_fold(head[0], head[1]))))
+def _conv2d(
+    n_in: int, n_out: int, kernel: tuple[int, int] = (3, 3), padding: int = 1
+) -> tuple[nn.Module, ...]:
+    return nn.Conv2d(n_in, n_out, kernel, 1, padding), nn.BatchNorm2d(n_out), nn.ReLU()
 
 
-def _run_audio(tower: nn.Sequential, windows: Tensor) -> Tensor:
-    """(n, 1, 13, 20) -> (n, 512)."""
-    x = windows.contiguous(memory_format=torch.channels_last)
-    for index, layer in enumerate(tower):
-        if isinstance(layer, nn.Conv2d):
-            weight, bias = _fold(layer, tower[index + 1])
-            x = F.relu_(F.conv2d(x, weight, bias, layer.stride, layer.padding))
-        elif isinstance(layer, nn.MaxPool2d):
-            x = layer(x)
+def _conv3d(
+    n_in: int, n_out: int, kernel: tuple[int, int, int], stride: int, padding: int
+) -> tuple[nn.Module, ...]:
+    conv = nn.Conv3d(n_in, n_out, kernel, (1, stride, stride), (0, padding, padding))
+    return conv, nn.BatchNorm3d(n_out), nn.ReLU()
+
+
+def _head(dimensions: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(512, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Linear(512, dimensions)
+    )
+
+
+class _Folded:
+    """A lip layer as a 2-D convolution with its batch normalisation folded in."""
+
+    def __init__(self, conv: nn.Conv3d, norm: nn.Module) -> None:
+        state = norm.state_dict()
+        scale = state["weight"] / torch.sqrt(state["running_var"] + norm.eps)
+        shift = state["bias"] - state["running_mean"] * scale
+        weight = conv.weight * scale[:, None, None, None, None]
+        bias = conv.bias if conv.bias is not None else torch.zeros_like(shift)
+        if conv.kernel_size[0] > 1:
+            # The reference reads BGR; flipping the weights saves flipping every frame.
+            weight = weight.flip(1)
+        flat = weight.transpose(1, 2).flatten(1, 2)
+        self.weight = flat.contiguous(memory_format=torch.channels_last)
+        self.bias = bias * scale + shift
+        self.stride = conv.stride[1:]
+        self.padding = conv.padding[1:]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.relu_(F.conv2d(x, self.weight, self.bias, self.stride, self.padding))
+
+
+class _Pool:
+    """A pooling layer that never looks across time."""
+
+    def __init__(self, pool: nn.MaxPool3d) -> None:
+        self.kernel, self.stride, self.padding = (
+            value[1:] if isinstance(value, tuple) else (value, value)
+            for value in (pool.kernel_size, pool.stride, pool.padding)
+        )
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.max_pool2d(x, self.kernel, self.stride, self.padding)
+
+
+def _folded(tower: nn.Sequential) -> list[_Folded | _Pool]:
+    layers: list[_Folded | _Pool] = []
+    for k, layer in enumerate(tower):
+        if isinstance(layer, nn.Conv3d):
+            layers.append(_Folded(layer, tower[k + 1]))
+        elif isinstance(layer, nn.MaxPool3d):
+            layers.append(_Pool(layer))
+    return layers
+
+
+def _lips(frames: Tensor, layers: list[_Folded | _Pool]) -> Tensor:
+    """Features of each window of consecutive frames, (t - 4, 512)."""
+    n = frames.shape[0] - WINDOW + 1
+    windows = torch.cat([frames[k : k + n] for k in range(WINDOW)], 1)
+    x = windows.to(layers[0].weight.dtype)  # type: ignore[union-attr]
+    x = x.contiguous(memory_format=torch.channels_last)
+    for layer in layers:
+        x = layer(x)
     return x.flatten(1)
 
 
-def _fast_correlation(outputs: int, taps: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Matrices of the Toom-Cook (Winograd) algorithm for a 1-D correlation.
-
-    y_j = sum over t of w_t x_(j+t) is `merge @ ((kernel @ w) * (split @ x))` with
-    outputs + taps - 1 products in place of outputs * taps: evaluate polynomials at as many
-    points, infinity included, and transpose the interpolation.
-
-    Returns:
-        split (p, p), kernel (p, taps), merge (outputs, p), float64, p = outputs + taps - 1.
-    """
-    products = outputs + taps - 1
-    points = np.array([0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5, 3.0, -3.0])[: products - 1]
-
-    def evaluate(terms: int) -> np.ndarray:
-        infinity = np.eye(terms)[-1:]
-        return np.concatenate([points[:, None] ** np.arange(terms), infinity])
-
-    split = np.linalg.inv(evaluate(products)).T
-    kernel = evaluate(taps)
-    # Moves each point's size from the frames' side to the kernel's, which costs no accuracy.
-    size = np.abs(split).max(1, keepdims=True)
-    matrices = split / size, kernel * size, evaluate(outputs).T
-    return tuple(torch.from_numpy(np.ascontiguousarray(m)) for m in matrices)  # type: ignore[return-value]
-
-
-class _LipStream:
-    """The lip tower over consecutive windows, in eval form.
-
-    All layers but the first look at one time step, so they are 2-D convolutions. The first one
-    slides five taps along time: four windows share eight frames and, by `_fast_correlation`,
-    eight 2-D convolutions of three channels take the place of four of fifteen.
-
-    Args:
-        tower: `SyncNet.netcnnlip`; its parameters are read when this object is made.
-    """
-
-    STEP = 4
-    """Windows that share one transform of eight frames."""
-
-    def __init__(self, tower: nn.Sequential) -> None:
-        weight, bias = _fold(tower[0], tower[1])
-        split, kernel, merge = _fast_correlation(self.STEP, WINDOW)
-        self.split, self.merge = split.to(weight), merge.to(weight)
-        # The network knows BGR: the kernels are turned once, so that frames need not be.
-        kernels = torch.einsum("pt,octhw->pochw", kernel.to(weight), weight.flip(1))
-        self.kernels = [k.contiguous(memory_format=torch.channels_last) for k in kernels]
-        self.bias = bias[:, None, None]
-        self.layers = tower[3:-3]
-        self.folded = [
-            _fold(layer, norm)
-            for layer, norm in zip(tower[3:], tower[4:], strict=False)
-            if isinstance(layer, nn.Conv3d)
-        ]
-
-    def __call__(self, frames: Tensor) -> Tensor:
-        """(T, 3, 224, 224) -> (T - 4, 512)."""
-        n = frames.shape[0] - WINDOW + 1
-        # One step at a time stays near a CPU's cache; a GPU wants more work at once.
-        stride = self.STEP * (1 if frames.device.type == "cpu" else 16)
-        maps = [self._maps(frames[i : i + stride + WINDOW - 1]) for i in range(0, n, stride)]
-        weight, bias = self.folded[-1]
-        return F.relu_(F.linear(torch.cat(maps)[:n], weight.flatten(1), bias))
-
-    def _maps(self, frames: Tensor) -> Tensor:
-        """Everything before the last convolution, which is left to one product for all."""
-        x = self._first(frames)
-        folded = iter(self.folded)
-        for layer in self.layers:
-            if isinstance(layer, nn.MaxPool3d):
-                x = F.max_pool2d(x, layer.kernel_size[1:], layer.stride[1:], layer.padding[1:])
-            elif isinstance(layer, nn.Conv3d):
-                weight, bias = next(folded)
-                x = F.conv2d(x, weight[:, :, 0], bias, layer.stride[1:], layer.padding[1:])
-                x = F.relu_(x)
-        return x.flatten(1)
-
-    def _first(self, frames: Tensor) -> Tensor:
-        """First convolution and ReLU, (t, 3, 224, 224) -> (t - 4 rounded up to 4, 96, 109, 109)."""
-        missing = (WINDOW - 1 - frames.shape[0]) % self.STEP
-        frames = torch.cat([frames, frames[-1:].expand(missing, -1, -1, -1)])
-        pixels = frames.permute(0, 2, 3, 1).to(self.split.dtype).contiguous()
-        steps = pixels.flatten(1).unfold(0, self.split.shape[0], self.STEP)
-        points = torch.einsum("pk,sxk->psx", self.split, steps)
-        points = points.unflatten(2, pixels.shape[1:]).movedim(-1, 2)
-        products = [F.conv2d(x, k, stride=2) for x, k in zip(points, self.kernels, strict=True)]
-        sizes = products[0].shape[1:]
-        products = torch.stack([x.movedim(1, -1).flatten(1) for x in products])
-        x = torch.einsum("wp,psx->swx", self.merge, products)
-        x = x.view(-1, *sizes[1:], sizes[0]).movedim(-1, 1)
-        return F.relu_(x.add_(self.bias))
+def _compare(path: Path, state: object, wanted: dict[str, Tensor]) -> None:
+    """Refuse a state dict of another architecture, naming the first difference."""
+    if not isinstance(state, dict):
+        raise AssetError(f"{path} holds a {type(state).__name__}, not SyncNet's state dict")
+    missing = [name for name in wanted if name not in state]
+    extra = [name for name in state if name not in wanted]
+    shapes = [n for n in wanted if n in state and state[n].shape != wanted[n].shape]
+    for names, what in (
+        (missing, "lacks"),
+        (extra, "has the unknown"),
+        (shapes, "has a misshapen"),
+    ):
+        if names:
+            raise AssetError(
+                f"{path} is not a SyncNet checkpoint: it {what} parameter '{names[0]}' "
+                f"({len(names)} such in all)"
+            )
