@@ -58,6 +58,7 @@ class TalkingFaceMetric(torchmetrics.Metric):
             )
         self.definition = definition or known[0]
         self.network = network
+        self._row_types: dict[str, torch.dtype] = {}
 
     @property
     def settings(self) -> Any:
@@ -129,12 +130,13 @@ class TalkingFaceMetric(torchmetrics.Metric):
             Score(case, "clip", column.name, cluster, reason=reason) for column in self.columns
         )
 
-    def add_rows(self, state: str) -> None:
+    def add_rows(self, state: str, dtype: torch.dtype = torch.float64) -> None:
         """Declare a state that collects the rows of 2-D tensors.
 
-        torchmetrics aborts a distributed `compute` when one rank has collected nothing; states
-        declared here take part with no rows.
+        torchmetrics aborts a distributed `compute` when ranks have collected different numbers of
+        tensors, or none; states declared here are joined first and take part with no rows.
         """
+        self._row_types[state] = dtype
         self.add_state(state, [], dist_reduce_fx=_join)
 
     def rows(self, state: str) -> Tensor:
@@ -150,9 +152,9 @@ class TalkingFaceMetric(torchmetrics.Metric):
         return joined
 
     def _sync_dist(self, *args: Any, **kwargs: Any) -> None:
-        for state in self._defaults:
-            if isinstance(getattr(self, state), list) and not getattr(self, state):
-                setattr(self, state, [torch.zeros(0, 0, device=self.device)])
+        for state, dtype in self._row_types.items():
+            joined = _join(getattr(self, state))
+            setattr(self, state, [joined.to(self.device, dtype)])
         super()._sync_dist(*args, **kwargs)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Any:

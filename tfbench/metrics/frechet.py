@@ -145,8 +145,8 @@ class FrechetDistance(TalkingFaceMetric):
 
     def __init__(self, definition: str | None = None, network: Frozen[Any] | None = None) -> None:
         super().__init__(definition, network)
-        self.add_rows("pred_features")
-        self.add_rows("ref_features")
+        self.add_rows("pred_features", torch.float32)
+        self.add_rows("ref_features", torch.float32)
 
     @property
     def columns(self) -> tuple[Column, ...]:

@@ -84,7 +84,8 @@ class CrossProtocol(Protocol):
                 continue
             unknown = [word for word in words if word not in by_id]
             if len(words) != 2 or unknown:
-                what = f"names '{unknown[0]}', which the data set lacks" if unknown else "is wrong"
+                absent = f"names '{unknown[0]}', which the data set lacks" if unknown else ""
+                what = absent if len(words) == 2 else f"has {len(words)} words"
                 raise InputError(f"{path}, line {number} {what}; wanted: audio_id video_id")
             couples.append((by_id[words[0]], by_id[words[1]]))
         if not couples:
