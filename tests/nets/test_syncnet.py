@@ -8,7 +8,7 @@ from torch import nn
 from tfbench.core.errors import AssetError, InputError
 from tfbench.nets.frozen import Frozen, state_sha256
 from tfbench.nets.onet import ONetFeatures, load
-from tfbench.nets.syncnet import SyncNet, load_state, seeded
+from tfbench.nets.syncnet import SyncNet, _fast_correlation, load_state, seeded
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,23 @@ def test_streaming_lips_equal_the_windows_of_3d_convolutions(net: SyncNet):
     assert float((got - wanted).abs().max()) < 1e-4 * float(wanted.abs().max())
 
 
+def test_any_number_of_frames_and_floats_give_the_same(net: SyncNet):
+    generator = torch.Generator().manual_seed(1)
+    frames = torch.randint(0, 256, (9, 3, 224, 224), generator=generator, dtype=torch.uint8)
+    with torch.inference_mode():
+        whole = net.embed_lips(frames.float())
+        for n in (5, 6, 8):
+            assert torch.allclose(net.embed_lips(frames[:n]), whole[: n - 4], atol=1e-4)
+
+
+@pytest.mark.parametrize(("outputs", "taps"), [(1, 5), (2, 5), (4, 5), (4, 3)])
+def test_fast_correlation_is_a_correlation(outputs: int, taps: int):
+    draw = np.random.RandomState(0)
+    x, w = draw.randn(outputs + taps - 1), draw.randn(taps)
+    split, kernel, merge = (matrix.numpy() for matrix in _fast_correlation(outputs, taps))
+    assert merge @ ((kernel @ w) * (split @ x)) == pytest.approx(np.correlate(x, w, "valid"))
+
+
 def test_streaming_sound_equals_windows(net: SyncNet):
     mfcc = torch.randn(63, 13, generator=torch.Generator().manual_seed(0))
     windows = torch.stack([mfcc[4 * k : 4 * k + 20].T[None] for k in range(11)])
@@ -71,6 +88,19 @@ def test_a_cut_off_checkpoint_is_refused(net: SyncNet, tmp_path: Path):
     path.write_bytes(path.read_bytes()[:824_000])
     with pytest.raises(AssetError, match="no readable checkpoint"):
         load_state(path)
+
+
+def test_an_old_checkpoint_without_batch_counters_loads(net: SyncNet, tmp_path: Path):
+    """The official file is of 2017: the old format, no counters."""
+    path = tmp_path / "syncnet.model"
+    state = {k: v for k, v in net.state_dict().items() if "num_batches_tracked" not in k}
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+    assert state_sha256(load_state(path).state_dict()) == state_sha256(net.state_dict())
+    whole = path.read_bytes()
+    for size in (0, 1, 3000, 8000, 824_000, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(AssetError, match="no readable checkpoint"):
+            load_state(path)
 
 
 @pytest.mark.parametrize(

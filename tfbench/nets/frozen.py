@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import torch
 from torch import nn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from torch import Tensor
 
-__all__ = ["Frozen", "state_sha256"]
+__all__ = ["Frozen", "full_precision", "state_sha256"]
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -55,3 +56,16 @@ def state_sha256(state: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Keep cuDNN from rounding the factors of float32 convolutions to TF32, its default."""
+    cudnn = torch.backends.cudnn
+    with cudnn.flags(
+        enabled=cudnn.enabled,
+        benchmark=cudnn.benchmark,
+        deterministic=cudnn.deterministic,
+        allow_tf32=False,
+    ):
+        yield
