@@ -2,9 +2,9 @@
 
     git clone https://github.com/joonson/syncnet_python
     pip install opencv-python-headless python_speech_features
-    python benchmarks/record_lse.py syncnet_python CLIP.mp4 [CLIP.mp4 ...] > numbers.json
+    python -m benchmarks.record_lse syncnet_python CLIP.mp4 [CLIP.mp4 ...] > numbers.json
 
-The clips are pre-cropped to 224x224 at 25 fps. The reference's own code reads and scores them,
+The clips are pre-cropped to 224x224 at 25 fps; a synthetic one is added to them. The reference's own code reads and scores them,
 with three changes from outside: `.cuda()` does nothing, the weights are `seeded(0)`, and ffmpeg's
 pictures are PNG for the recorded parity ("png") and JPEG as it stands for comparison ("jpeg").
 """
@@ -24,6 +24,7 @@ from types import SimpleNamespace
 
 import torch
 
+from tests.metrics import synthetic_clip
 from tfbench.nets.syncnet import seeded
 
 
@@ -60,11 +61,14 @@ def main(reference: Path, clips: list[Path]) -> None:
     """Print the numbers of all clips as JSON."""
     found = {}
     for clip in clips:
-        sha256 = hashlib.sha256(clip.read_bytes()).hexdigest()
         found[clip.name] = {
-            "sha256": sha256,
+            "sha256": hashlib.sha256(clip.read_bytes()).hexdigest(),
             **{ending: run(reference, clip, ending) for ending in ("png", "jpg")},
         }
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "synthetic.mkv"
+        synthetic_clip.write(made)
+        found["synthetic"] = {"png": run(reference, made, "png")}
     print(json.dumps(found, indent=1, sort_keys=True))
 
 

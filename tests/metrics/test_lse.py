@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.metrics import synthetic_clip
 from tfbench.core.assets import locate
 from tfbench.core.errors import InputError, MissingAsset, UnknownName, Unscorable
 from tfbench.core.types import Part, Speech
@@ -22,7 +23,7 @@ def judge() -> Frozen:
     return Frozen(seeded(0), "syncnet.seeded")
 
 
-@pytest.mark.parametrize("name", sorted(REFERENCE))
+@pytest.mark.parametrize("name", sorted(set(REFERENCE) - {"synthetic"}))
 def test_equals_the_public_reference_on_real_clips(shared_data: Path, judge: Frozen, name: str):
     """Recorded with benchmarks/record_lse.py from joonson/syncnet_python at commit 6efbb1c."""
     path = shared_data / "voxceleb2" / name
@@ -37,11 +38,22 @@ def test_equals_the_public_reference_on_real_clips(shared_data: Path, judge: Fro
     assert got["AV offset"].item() == wanted["png"]["AV offset"]
 
 
+def test_equals_the_public_reference_on_a_clip_that_can_be_made_anywhere(judge: Frozen):
+    wanted = REFERENCE["synthetic"]["png"]
+    metric = LSE("wav2lip_lrs", judge)
+    metric.update(synthetic_clip.frames(), synthetic_clip.waveform())
+    got = metric.compute()
+    assert abs(got["LSE-D"].item() - wanted["LSE-D"]) <= 1e-3
+    assert abs(got["LSE-C"].item() - wanted["LSE-C"]) <= 1e-3
+    assert got["AV offset"].item() == wanted["AV offset"]
+
+
 @pytest.mark.weights
 def test_golden_value_of_the_official_weights():
     """The reference's README: its example.avi gives offset 3, distance 5.353, confidence 10.021.
 
-    That clip is read as JPEG there and re-tracked; the recorded spread over such details is 0.2.
+    Its `demo_syncnet.py` scores that clip's whole 224x224 frames, through JPEG files; versions of
+    OpenCV alone are known to move the distance by 0.05.
     """
     try:
         locate("syncnet-v2")
@@ -54,10 +66,9 @@ def test_golden_value_of_the_official_weights():
     metric = LSE("wav2lip_lrs", load("v2"))
     metric.update(torch.cat(list(clip.video.frames())), clip.speech.waveform)
     got = metric.compute()
-    # The uncropped figure of that clip is 3 / 6.668 / 8.337.
     assert got["AV offset"].item() == 3
-    assert got["LSE-D"].item() == pytest.approx(6.668, abs=0.1)
-    assert got["LSE-C"].item() == pytest.approx(8.337, abs=0.1)
+    assert got["LSE-D"].item() == pytest.approx(5.353, abs=0.1)
+    assert got["LSE-C"].item() == pytest.approx(10.021, abs=0.15)
 
 
 def embeddings(n: int = 60, d: int = 16) -> torch.Tensor:

@@ -27,7 +27,7 @@ def test_parameters_are_those_of_the_reference(net: SyncNet):
 
 
 def test_seeded_weights_are_the_same_everywhere(net: SyncNet):
-    assert float(net.netcnnaud[0].weight.flatten()[0]) == pytest.approx(
+    assert net.netcnnaud[0].weight.detach().flatten()[0].item() == pytest.approx(
         np.random.RandomState(0).randn() * np.sqrt(2 / 9) / 8, rel=1e-6
     )
     assert state_sha256(seeded(0).state_dict()) == state_sha256(net.state_dict())

@@ -41,7 +41,7 @@ def evaluate_command(
     samples = _build("datasets", dataset, (data or []) + _given("root", root))
     pairing = _build("protocols", protocol, _given("pairs", pairs))
     judges = common.evaluators_or_default(evaluators)
-    chosen = choose(common.names(metrics), judges, has_reference=pairing.has_reference)
+    chosen = choose(common.names(metrics), judges, pairing)
     common.say_left_out(chosen)
     run = Path("runs", samples.label, generator.label, f"{pairing.name}-{judges}")
     evaluation = Evaluation(

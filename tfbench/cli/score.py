@@ -50,7 +50,7 @@ def score(
     generator = Files(FilesConfig(pred, label=name))
     _compare(dataset, generator, pred, ref)
     judges = common.evaluators_or_default(evaluators)
-    chosen = choose(common.names(metrics), judges, has_reference=protocol.has_reference)
+    chosen = choose(common.names(metrics), judges, protocol)
     common.say_left_out(chosen)
     run = Path("runs", dataset.label, generator.label, f"{protocol.name}-{judges}")
     evaluation = Evaluation(

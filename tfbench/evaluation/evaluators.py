@@ -16,6 +16,7 @@ from tfbench.core.paths import configs_dir
 from tfbench.core.registry import parse_name, registry
 
 if TYPE_CHECKING:
+    from tfbench.evaluation.protocol import Protocol
     from tfbench.metrics.base import TalkingFaceMetric
     from tfbench.nets.frozen import Frozen
 
@@ -118,25 +119,25 @@ class Chosen:
     left_out: dict[str, str]
 
 
-def choose(names: list[str] | None, evaluators: str, *, has_reference: bool) -> Chosen:
+def choose(names: list[str] | None, evaluators: str, protocol: Protocol) -> Chosen:
     """Build the metrics that were asked for, or all that the set and the protocol allow.
 
     Args:
         names: Metrics asked for by name: one that cannot be built is an error. None takes every
             metric, and says which are left out and why.
         evaluators: Name of the evaluator set.
-        has_reference: Whether the protocol has a true clip for each case.
+        protocol: Says what there is to compare with.
 
     Raises:
         TfbenchError: A metric that was asked for cannot be built.
-        ConfigError: A metric that was asked for compares with a truth that there is not.
+        ConfigError: A metric that was asked for compares with a clip that there is not.
     """
     networks = evaluator_set(evaluators)
     metrics, left_out = [], {}
     for name in names if names is not None else registry("metrics").names():
         try:
             metric = build_metric(name, networks)
-            _refuse_without_truth(metric, has_reference)
+            _refuse_without_truth(metric, protocol)
         except TfbenchError as error:
             if names is not None:
                 raise
@@ -146,9 +147,15 @@ def choose(names: list[str] | None, evaluators: str, *, has_reference: bool) -> 
     return Chosen(tuple(metrics), left_out)
 
 
-def _refuse_without_truth(metric: TalkingFaceMetric, has_reference: bool) -> None:
+def _refuse_without_truth(metric: TalkingFaceMetric, protocol: Protocol) -> None:
     sides = {key.side for key in metric.needs}
-    if not has_reference and sides & {"ref", "pair"}:
-        raise ConfigError(
-            f"{metric.info.definition} compares with the true clip, which this protocol lacks"
-        )
+    if not protocol.has_reference and sides & {"ref", "pair"}:
+        lacking = "the true clip"
+    elif not protocol.has_appearance and "appearance" in sides:
+        lacking = "real clips"
+    else:
+        return
+    raise ConfigError(
+        f"{metric.info.definition} compares with {lacking}, which the protocol "
+        f"'{protocol.name}' does not have"
+    )

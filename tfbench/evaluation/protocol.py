@@ -52,6 +52,8 @@ class Protocol(ABC):
     """Raised when the same data set gives other cases."""
     has_reference: ClassVar[bool]
     """Whether its cases have a true clip to compare with, frame by frame."""
+    has_appearance: ClassVar[bool] = True
+    """Whether its cases have a real clip of the person, other than the scored one."""
     Config: ClassVar[type] = NoConfig
 
     def __init__(self, config: Any = None) -> None:

@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Evaluation", "evaluate"]
 
+MADE_FROM = ("driving", "appearance")
+"""Samples of a case that a generator's frames can depend on."""
+
 log = logging.getLogger(__name__)
 
 
@@ -232,12 +235,14 @@ class Worker:
 
     def _clips(self, case: Case) -> tuple[dict[str, Clip], dict[str, str]]:
         """Return the clip of each side and its sha256, generating the scored one if needed."""
-        clips = {"appearance": case.appearance.clip}
+        clips = {}
+        if self.evaluation.protocol.has_appearance:
+            clips["appearance"] = case.appearance.clip
         if case.reference is not None:
             clips["ref"] = case.reference
         sha256 = {side: clip_sha256(clip) for side, clip in clips.items()}
-        driving = clip_sha256(case.driving.clip)
-        clips["pred"] = self._generated(case, {**sha256, "driving": driving})
+        made_from = {name: clip_sha256(getattr(case, name).clip) for name in MADE_FROM}
+        clips["pred"] = self._generated(case, made_from)
         sha256["pred"] = clip_sha256(clips["pred"])
         return clips, sha256
 

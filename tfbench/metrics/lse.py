@@ -5,11 +5,13 @@ joonson/syncnet_python does (`SyncNetInstance.py`, `run_pipeline.py`): for every
 frames at 25 fps the embedding of the lips is compared with those of the sound at offsets of -15
 to +15 frames, and the mean distance over all windows is taken for each offset. LSE-D is the
 smallest of the 31 (lower is better), LSE-C the median minus the smallest (higher is better), the
-offset where the smallest lies, in frames; positive where the sound lags behind.
+offset where the smallest lies, in frames; positive where the sound comes before the lips.
 
 Two differences from the reference: it encodes its crops with XVID and reads them back as JPEG
 files of ffmpeg's default quality, and it finds faces with S3FD; here crops go to the network as
-they are, and MTCNN finds faces. With the same pixels the numbers are the same.
+they are, and MTCNN finds faces. With the same pixels the numbers are the same (largest difference
+4e-5 on three real clips and a synthetic one, seeded weights); the JPEG step alone moved LSE-D by
+0.004 to 0.21 there (tests/metrics/lse_reference.json).
 """
 
 from __future__ import annotations

@@ -153,8 +153,10 @@ def load_state(path: Path) -> SyncNet:
 def seeded(seed: int = 0) -> SyncNet:
     """Make weights for tests and benchmarks that are the same with every version of torch.
 
-    Each layer keeps the scale of its input, and the last ones are scaled so that distances are
-    of the size of a trained network's, about 5 to 15.
+    Each layer keeps the scale of its input. Half of the first lip kernels are differences in time,
+    so that lip embeddings follow motion; both towers share a bias, so that the zeros beyond the ends
+    of a clip are far from both; and the last layers are scaled so that distances are of the size of
+    a trained network's, about 5 to 15.
     """
     draw = np.random.RandomState(seed)
     net = SyncNet()
@@ -171,7 +173,11 @@ def seeded(seed: int = 0) -> SyncNet:
         else:
             filled = draw.uniform(-0.1, 0.1, shape)
         state[name] = torch.from_numpy(np.asarray(filled)).to(value.dtype)
-    state["netcnnlip.0.weight"] /= 100.0
+    kernels = state["netcnnlip.0.weight"]
+    kernels[:48] = 8 * (kernels[:48] - kernels[:48].roll(1, 2))
+    kernels /= 100.0
+    shared = torch.from_numpy(draw.randn(net.dimensions) * 12 / np.sqrt(net.dimensions))
+    state["netfclip.3.bias"] = state["netfcaud.3.bias"] = shared.float()
     state["netcnnaud.0.weight"] /= 8.0
     state["netfclip.3.weight"] /= 28.0
     state["netfcaud.3.weight"] /= 28.0

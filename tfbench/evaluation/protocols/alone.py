@@ -18,6 +18,7 @@ class AloneProtocol(Protocol):
 
     name = "alone"
     has_reference = False
+    has_appearance = False
 
     def pairs(self, dataset: Dataset) -> tuple[Pair, ...]:
         """Return one case a clip."""
