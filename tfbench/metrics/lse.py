@@ -10,7 +10,7 @@ offset where the smallest lies, in frames; positive where the sound comes before
 Two differences from the reference: it encodes its crops with XVID and reads them back as JPEG
 files of ffmpeg's default quality, and it finds faces with S3FD; here crops go to the network as
 they are, and MTCNN finds faces. With the same pixels the numbers are the same (largest difference
-4e-5 on three real clips and a synthetic one, seeded weights); the JPEG step alone moved LSE-D by
+4e-6 on three real clips and a synthetic one, seeded weights); the JPEG step alone moved LSE-D by
 0.004 to 0.21 there (tests/metrics/lse_reference.json).
 """
 
