@@ -4,9 +4,10 @@
     pip install opencv-python-headless python_speech_features
     python -m benchmarks.record_lse syncnet_python CLIP.mp4 [CLIP.mp4 ...] > numbers.json
 
-The clips are pre-cropped to 224x224 at 25 fps; a synthetic one is added. The
-reference's own code reads and scores them, with three changes from outside: `.cuda()` does nothing, the weights are `seeded(0)`, and ffmpeg's
-pictures are PNG for the recorded parity ("png") and JPEG as it stands for comparison ("jpeg").
+The clips are pre-cropped to 224x224 at 25 fps; a synthetic one is added. The reference's own code
+reads and scores them, with three changes from outside: `.cuda()` does nothing, the weights are
+`seeded(0)`, and ffmpeg's pictures are PNG for the recorded parity ("png") and JPEG as it stands for
+comparison ("jpg").
 """
 
 from __future__ import annotations

@@ -148,19 +148,13 @@ class Tinted(Generator):
 '''
 DATASET = '''"""One grey clip in memory."""
 
-from dataclasses import dataclass
-
 import torch
 
+from tfbench.core.config import NoConfig
 from tfbench.core.types import Clip, Sample, TensorVideo
 from tfbench.datasets.base import Dataset, Row
 
 __all__ = ["Grey"]
-
-
-@dataclass(frozen=True)
-class NoConfig:
-    """Nothing to set."""
 
 
 class Grey(Dataset):

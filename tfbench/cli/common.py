@@ -13,9 +13,12 @@ from rich.table import Table
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tfbench.datasets.base import Dataset
     from tfbench.evaluation.evaluators import Chosen
+    from tfbench.evaluation.protocol import Protocol
     from tfbench.evaluation.result import Result
     from tfbench.evaluation.run import Evaluation
+    from tfbench.methods.base import Generator
 
 MetricsOption = Annotated[
     str | None,
@@ -42,6 +45,37 @@ notes = Console(stderr=True)
 def names(text: str | None) -> list[str] | None:
     """Split a list with commas; None stays None."""
     return None if text is None else [word.strip() for word in text.split(",") if word.strip()]
+
+
+def plan(
+    generator: Generator,
+    dataset: Dataset,
+    protocol: Protocol,
+    metrics: str | None,
+    evaluators: str | None,
+    *,
+    folder: Path | None,
+    seed: int = 0,
+    limit: int | None = None,
+) -> Evaluation:
+    """Choose evaluators and metrics, telling what is taken and what is not, and the run folder."""
+    from tfbench.evaluation.evaluators import choose
+    from tfbench.evaluation.run import Evaluation
+
+    judges = evaluators_or_default(evaluators)
+    chosen = choose(names(metrics), judges, protocol)
+    say_left_out(chosen)
+    usual = Path("runs", dataset.label, generator.label, f"{protocol.name}-{judges}")
+    return Evaluation(
+        generator=generator,
+        dataset=dataset,
+        protocol=protocol,
+        metrics=chosen.metrics,
+        evaluators=judges,
+        folder=folder or usual,
+        seed=seed,
+        limit=limit,
+    )
 
 
 def evaluators_or_default(name: str | None) -> str:

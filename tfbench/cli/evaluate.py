@@ -34,25 +34,11 @@ def evaluate_command(
     limit: common.LimitOption = None,
 ) -> None:
     """Evaluate a method on a data set: make the videos, score them, update the leaderboard."""
-    from tfbench.evaluation.evaluators import choose
-    from tfbench.evaluation.run import Evaluation
-
     generator = _build("methods", method, setting or [])
     samples = _build("datasets", dataset, (data or []) + _given("root", root))
     pairing = _build("protocols", protocol, _given("pairs", pairs))
-    judges = common.evaluators_or_default(evaluators)
-    chosen = choose(common.names(metrics), judges, pairing)
-    common.say_left_out(chosen)
-    run = Path("runs", samples.label, generator.label, f"{pairing.name}-{judges}")
-    evaluation = Evaluation(
-        generator=generator,
-        dataset=samples,
-        protocol=pairing,
-        metrics=chosen.metrics,
-        evaluators=judges,
-        folder=out or run,
-        seed=seed,
-        limit=limit,
+    evaluation = common.plan(
+        generator, samples, pairing, metrics, evaluators, folder=out, seed=seed, limit=limit
     )
     common.run_and_report(
         evaluation, accelerator=accelerator, devices=devices, leaderboards=leaderboards

@@ -39,28 +39,16 @@ def score(
     metrics that need no truth are measured.
     """
     from tfbench.datasets.folder import Folder, FolderConfig
-    from tfbench.evaluation.evaluators import choose
     from tfbench.evaluation.protocols.alone import AloneProtocol
     from tfbench.evaluation.protocols.self import SelfProtocol
-    from tfbench.evaluation.run import Evaluation
     from tfbench.methods.files import Files, FilesConfig
 
     dataset = Folder(FolderConfig(ref or pred, label=dataset_name))
     protocol = SelfProtocol() if ref else AloneProtocol()
     generator = Files(FilesConfig(pred, label=name))
     _compare(dataset, generator, pred, ref)
-    judges = common.evaluators_or_default(evaluators)
-    chosen = choose(common.names(metrics), judges, protocol)
-    common.say_left_out(chosen)
-    run = Path("runs", dataset.label, generator.label, f"{protocol.name}-{judges}")
-    evaluation = Evaluation(
-        generator=generator,
-        dataset=dataset,
-        protocol=protocol,
-        metrics=chosen.metrics,
-        evaluators=judges,
-        folder=out or run,
-        limit=limit,
+    evaluation = common.plan(
+        generator, dataset, protocol, metrics, evaluators, folder=out, limit=limit
     )
     common.run_and_report(
         evaluation, accelerator=accelerator, devices=devices, leaderboards=leaderboards

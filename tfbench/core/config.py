@@ -28,12 +28,24 @@ from tfbench.core.paths import configs_dir
 from tfbench.core.registry import KINDS, Name, closest, registry
 from tfbench.core.yaml12 import parse_yaml
 
-__all__ = ["canonical_json", "fingerprint", "load_config", "load_mapping", "to_plain"]
+__all__ = [
+    "NoConfig",
+    "canonical_json",
+    "fingerprint",
+    "load_config",
+    "load_mapping",
+    "to_plain",
+]
 
 T = TypeVar("T")
 COMMAND_LINE = "command line"
 _SHOWN = 80
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclasses.dataclass(frozen=True)
+class NoConfig:
+    """Settings of a plugin that has none."""
 
 
 def load_config(

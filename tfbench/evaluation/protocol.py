@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from tfbench.core.config import NoConfig
 from tfbench.core.errors import InputError
 from tfbench.core.types import Case, Request, Sample
 
@@ -32,11 +33,6 @@ class Pair:
     id: str
     driving: Row
     appearance: Row
-
-
-@dataclass(frozen=True)
-class NoConfig:
-    """Settings of a protocol that has none."""
 
 
 class Protocol(ABC):

@@ -7,10 +7,9 @@ generator that is also a LightningModule.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tfbench.core.config import to_plain
+from tfbench.core.config import NoConfig, to_plain
 from tfbench.core.errors import GenerationError
 from tfbench.core.files import storage_errors
 from tfbench.core.types import Clip, Need, Request
@@ -22,12 +21,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["Generator", "NoConfig", "n_frames_for"]
-
-
-@dataclass(frozen=True)
-class NoConfig:
-    """Settings of a generator that has none."""
+__all__ = ["Generator", "n_frames_for"]
 
 
 class Generator(ABC):

@@ -154,8 +154,8 @@ def seeded(seed: int = 0) -> SyncNet:
     """Make weights for tests and benchmarks that are the same with every version of torch.
 
     Each layer keeps the scale of its input. Half of the first lip kernels are differences in time,
-    so that lip embeddings follow motion; both towers share a bias, so that the zeros beyond a
-    clip's ends are far from both; and the last layers are scaled so that distances are of the size of
+    so that lip embeddings follow motion. Both towers share a bias, so that the zeros beyond a
+    clip's ends are far from both. The last layers are scaled so that distances are of the size of
     a trained network's, about 5 to 15.
     """
     draw = np.random.RandomState(seed)
