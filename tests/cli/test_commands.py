@@ -62,6 +62,19 @@ def test_score_one_file_against_another(run, clips: Path):
     assert "1/1" in said.text
 
 
+def test_a_file_against_a_folder_is_refused(run, clips: Path):
+    said = run("score", "--pred", clips / "clip 0 é.mp4", "--ref", clips, *PSNR)
+    assert said.code == 1
+    assert "two folders or two files" in said.text
+
+
+@pytest.mark.parametrize("name", ["../up", ".hidden", "a/b"])
+def test_names_that_would_leave_their_folder_are_refused(run, clips: Path, name: str):
+    said = run("score", "--pred", clips, "--ref", clips, "--name", name, *PSNR)
+    assert said.code == 1
+    assert "cannot name a method" in said.text
+
+
 def test_score_without_truth_measures_what_needs_none(run, clips: Path):
     said = run("score", "--pred", clips, "--evaluators", "offline")
     assert "psnr.frame compares with the true clip" in said.text

@@ -59,7 +59,11 @@ def _compare(dataset: Folder, generator: Files, pred: Path, ref: Path | None) ->
     """Tell which files have no partner; refuse when none has."""
     from tfbench.core.errors import InputError
 
-    if ref is None or pred.is_file():
+    if ref is None:
+        return
+    if pred.is_file() != ref.is_file():
+        raise InputError(f"{pred} and {ref} are a file and a folder; give two folders or two files")
+    if pred.is_file():
         return
     wanted, given = {row.id for row in dataset.index()}, generator.ids()
     if not wanted & given:

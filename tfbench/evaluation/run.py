@@ -76,6 +76,14 @@ class Evaluation:
     seed: int = 0
     limit: int | None = None
 
+    def __post_init__(self) -> None:
+        for label in (self.generator.label, self.dataset.label):
+            if not label or label.startswith(".") or "/" in label or "\\" in label:
+                raise InputError(
+                    f"'{label}' cannot name a method or data set: results lie in folders of that "
+                    "name; leave out slashes and a leading dot"
+                )
+
     def pairs(self) -> tuple[Pair, ...]:
         """Return the cases, sorted by id."""
         return self.protocol.pairs(self.dataset)[: self.limit]
