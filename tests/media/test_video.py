@@ -255,3 +255,15 @@ def test_a_tensor_of_another_kind_is_refused():
     with pytest.raises(InputError, match="must be uint8"):
         TensorVideo(torch.zeros(2, 3, 4, 4))
     assert TensorVideo(moving(5), Fraction(30)).seconds == pytest.approx(1 / 6)
+
+
+@pytest.mark.parametrize("codec", ["mpeg1video", "mpeg4", "mjpeg"])
+@pytest.mark.parametrize("fps", [25, 30])
+def test_a_bare_stream_without_times_has_as_many_frames_as_it_yields(
+    tmp_path: Path, codec: str, fps: int
+):
+    path = tmp_path / {"mpeg1video": "clip.m1v", "mpeg4": "clip.m4v", "mjpeg": "clip.mjpeg"}[codec]
+    pattern = f"testsrc=size=64x48:rate={fps}:duration=2"
+    pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    ffmpeg("-f", "lavfi", "-i", pattern, "-c:v", codec, "-pix_fmt", pixels, path)
+    assert VideoFile(path).n_frames == len(read(path)) > 45

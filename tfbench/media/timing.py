@@ -31,7 +31,7 @@ class Ticker(Generic[T]):
     def __init__(self, fps: Fraction) -> None:
         self.fps = fps
         self._origin: Fraction | None = None
-        self._held: T | None = None
+        self._held: list[T] = []
         self._tick = 0
         self._end = Fraction(0)
 
@@ -49,19 +49,19 @@ class Ticker(Generic[T]):
         if self._origin is None:
             self._origin = time
         tick = _nearest((time - self._origin) * self.fps)
-        if self._held is not None:
+        for held in self._held:
             for _ in range(self._tick, tick):
-                yield self._held
+                yield held
         self._tick = max(tick, self._tick)
-        self._held = frame
+        self._held = [frame]
         self._end = time - self._origin + duration
 
     def finish(self) -> Iterator[T]:
         """Yield the last frame for the ticks of its duration; at least one tick in all."""
-        if self._held is not None:
-            end = max(_nearest(self._end * self.fps), 1)
+        end = max(_nearest(self._end * self.fps), 1)
+        for held in self._held:
             for _ in range(self._tick, end):
-                yield self._held
+                yield held
 
 
 def _nearest(value: Fraction) -> int:
