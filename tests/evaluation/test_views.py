@@ -11,7 +11,7 @@ from tfbench.core.types import Clip, Speech, TensorVideo, TrackSettings, ViewKey
 from tfbench.datasets.demo import Demo, DemoConfig
 from tfbench.evaluation.store import Arrays
 from tfbench.evaluation.views import ClipViews, FaceFinder
-from tfbench.faces.crop import FaceBox, SyncNetCrop, WholeFrame
+from tfbench.faces.crop import FaceBox, FaceInFrame, SyncNetCrop, WholeFrame
 from tfbench.faces.detect import FaceDetector
 from tfbench.metrics.lse import LSE
 from tfbench.metrics.psnr import PSNR
@@ -200,3 +200,103 @@ def test_a_side_that_the_protocol_lacks(tmp_path: Path, detector, talking: Clip)
     psnr = PSNR()
     with pytest.raises(Unscorable, match="gives no true clip"):
         psnr.measure(views(tmp_path, detector, psnr.needs, pred=talking))
+
+
+def boxes_of(frames: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+    """The boxes themselves, and the mean brightness of the whole frame."""
+    return torch.cat([boxes, mean(frames)[:, None]], 1)
+
+
+def located(side: str) -> ViewKey:
+    return ViewKey("boxes", side, FaceInFrame(), extract=boxes_of, located=True)
+
+
+def test_a_located_view_gets_each_frame_with_its_box(tmp_path: Path, detector, talking: Clip):
+    wanted, size = located("pred"), talking.video.tensor.shape[2:]
+    (part,) = views(tmp_path, detector, [wanted], pred=talking).parts(wanted)
+    assert part.values.shape == (N, 5)
+    torch.testing.assert_close(part.values[:, 4], mean(talking.video.tensor))
+    assert (part.values[:, 2] > part.values[:, 0]).all()
+    assert (part.values[:, :4] < max(size)).all()
+
+
+def test_a_face_that_comes_late_keeps_its_box(tmp_path: Path, detector, talking: Clip):
+    """Values of a track that starts inside a chunk belong to its own frames."""
+    frames = talking.video.tensor.clone()
+    frames[:10] = 128
+    late = changed(talking, frames)
+    wanted = located("pred")
+    (part,) = views(tmp_path, detector, [wanted], pred=late).parts(wanted)
+    (whole,) = views(tmp_path, detector, [wanted], pred=talking).parts(wanted)
+    assert part.start == 10
+    torch.testing.assert_close(part.values[7:, :4], whole.values[17:, :4])
+
+
+def pairs(tmp_path: Path, detector, pred: Clip, ref: Clip):
+    keys = located("pred"), located("ref")
+    return views(tmp_path, detector, keys, pred=pred, ref=ref).pairs(*keys)
+
+
+def test_pairs_hold_the_same_frames_of_both_sides(tmp_path: Path, detector, talking: Clip):
+    frames = talking.video.tensor.clone()
+    frames[:10] = 128
+    ((pred, ref),) = pairs(tmp_path, detector, changed(talking, frames[:-3]), talking)
+    assert (pred.start, pred.stop) == (ref.start, ref.stop) == (10, N - 3)
+    assert pred.values.shape == ref.values.shape == (N - 13, 5)
+    torch.testing.assert_close(pred.values[:, 4], ref.values[:, 4])
+
+
+def test_two_faces_are_paired_by_place(tmp_path: Path, detector, talking: Clip):
+    """The scored clip is half as large, and its left face is seen for a shorter time."""
+    frames = talking.video.tensor
+    twice = torch.cat([frames, frames.flip(3)], 3)
+    half = twice.float()[:, :, ::2, ::2].byte()
+    half[:8, :, :, : half.shape[3] // 2] = 128
+    found = pairs(tmp_path, detector, changed(talking, half), changed(talking, twice))
+    assert sorted((p.start, p.name) for p, _ in found)[0][0] == 0
+    assert sorted(len(p.values) for p, _ in found) == [N - 8, N]
+    for pred, ref in found:
+        assert (pred.values[:, :4] - ref.values[:, :4] / 2).abs().mean() < 6
+
+
+def test_a_face_on_one_side_only_is_refused(tmp_path: Path, detector, talking: Clip):
+    frames = talking.video.tensor.clone()
+    empty = changed(talking, torch.full_like(frames, 128))
+    with pytest.raises(Unscorable, match=r"scored clip: .*no face"):
+        pairs(tmp_path, detector, empty, talking)
+    with pytest.raises(Unscorable, match=r"true clip: .*no face"):
+        pairs(tmp_path, detector, talking, empty)
+
+
+def test_a_face_that_is_mostly_gone_is_refused(tmp_path: Path, detector, talking: Clip):
+    long = changed(talking, talking.video.tensor.repeat(2, 1, 1, 1))
+    frames = long.video.tensor.clone()
+    frames[30:] = 128
+    with pytest.raises(Unscorable, match=f"in 30 of {2 * N} frames"):
+        pairs(tmp_path, detector, changed(talking, frames), long)
+
+
+def test_pairs_of_another_length_are_refused(tmp_path: Path, detector, talking: Clip):
+    with pytest.raises(Unscorable, match="they may differ by 5"):
+        pairs(tmp_path, detector, changed(talking, talking.video.tensor[:-6]), talking)
+
+
+def test_the_identity_image_shows_exactly_one_face(tmp_path: Path, detector, talking: Clip):
+    still = talking.video.tensor[:1]
+    wanted = located("identity")
+    image = Clip(TensorVideo(still))
+    (part,) = views(tmp_path, detector, [wanted], identity=image).parts(wanted)
+    assert (part.name, part.values.shape) == ("stills", (1, 5))
+    two = Clip(TensorVideo(torch.cat([still, still], 3)))
+    with pytest.raises(Unscorable, match="shows 2 faces"):
+        views(tmp_path, detector, [wanted], identity=two).parts(wanted)
+    none = Clip(TensorVideo(torch.full_like(still, 99)))
+    with pytest.raises(Unscorable, match="shows 0 faces"):
+        views(tmp_path, detector, [wanted], identity=none).parts(wanted)
+
+
+def test_the_driving_speech_and_its_words(tmp_path: Path, detector, talking: Clip):
+    found = views(tmp_path, detector, [], driving=talking)
+    assert found.speech("driving") is talking.speech
+    with pytest.raises(Unscorable, match="no transcript"):
+        found.transcript()

@@ -26,7 +26,10 @@ MetricsOption = Annotated[
 ]
 EvaluatorsOption = Annotated[
     str | None,
-    typer.Option(help="Set of networks that judge; default: official if complete, else offline."),
+    typer.Option(
+        help="Set of networks that judge, or such as offline+efd=emotion_fan.ferplus; "
+        "default: official if complete, else offline."
+    ),
 ]
 OutOption = Annotated[
     Path | None, typer.Option(help="Run folder; continued if it exists. Default: below runs/.")
@@ -59,11 +62,11 @@ def plan(
     limit: int | None = None,
 ) -> Evaluation:
     """Choose evaluators and metrics, telling what is taken and what is not, and the run folder."""
-    from tfbench.evaluation.evaluators import choose
+    from tfbench.evaluation.evaluators import choose, longest_clip
     from tfbench.evaluation.run import Evaluation
 
     judges = evaluators_or_default(evaluators)
-    chosen = choose(names(metrics), judges, protocol)
+    chosen = choose(names(metrics), judges, protocol, longest_clip(dataset))
     say_left_out(chosen)
     usual = Path("runs", dataset.label, generator.label, f"{protocol.name}-{judges}")
     return Evaluation(

@@ -39,6 +39,7 @@ __all__ = [
     "Speech",
     "TensorVideo",
     "TrackSettings",
+    "Transcript",
     "Video",
     "ViewKey",
     "Views",
@@ -328,9 +329,23 @@ class Case:
     cluster: str
 
 
-Side = Literal["pred", "ref", "appearance", "pair"]
-"""Which clip a view reads: the scored one, the true one, the one that shows the person, or
-the scored and the true one frame by frame."""
+@dataclass(frozen=True)
+class Transcript:
+    """Words that were spoken.
+
+    Attributes:
+        text: As written by its source, not normalised.
+        source: "dataset", or the name of the network that heard them.
+    """
+
+    text: str
+    source: str = "dataset"
+
+
+Side = Literal["pred", "ref", "appearance", "identity", "pair"]
+"""Which clip a view reads: the scored one, the true one, the one that shows the person, the
+stills that the generator was given of that person, or the scored and the true one frame by
+frame."""
 
 
 @runtime_checkable
@@ -346,7 +361,10 @@ class Crop(Protocol):
         """How faces are tracked for this crop; None where the whole frame is used."""
 
     def regions(self, track: FaceTrack) -> Tensor:
-        """Turn a track into float32 (n, 4) regions, x1 y1 x2 y2, after any smoothing."""
+        """Turn a track into float32 (n, ...), what `cut` needs to know of each frame.
+
+        Such as boxes (n, 4), x1 y1 x2 y2, after any smoothing.
+        """
 
     def cut(self, frames: Tensor, regions: Tensor | None) -> Tensor:
         """Cut uint8 (t, 3, H, W) frames to uint8 (t, 3, h, w)."""
@@ -365,6 +383,8 @@ class ViewKey:
         evaluator: sha256 of the network that computes the values, "" where none does.
         context: How many earlier frames each value needs: T frames give T - context values.
         extract: uint8 (t, 3, h, w) -> (t - context, ...); for a pair it takes both sides.
+        located: Whether `extract` also takes the crop's regions, float32 (t, ...), to work in
+            coordinates of the frame; only without context.
     """
 
     name: str
@@ -373,6 +393,7 @@ class ViewKey:
     evaluator: str = ""
     context: int = 0
     extract: Callable[..., Tensor] | None = field(default=None, compare=False, repr=False)
+    located: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -410,11 +431,32 @@ class Views(Protocol):
             Unscorable: With the reason, such as that no face was found.
         """
 
-    def speech(self, side: Literal["pred", "ref"] = "pred") -> Speech:
-        """Return a clip's sound.
+    def pairs(self, pred: ViewKey, ref: ViewKey) -> tuple[tuple[Part, Part], ...]:
+        """Return the values of two views for the same face in the same frames.
+
+        Args:
+            pred: Of the scored clip.
+            ref: Of the true clip.
+
+        Returns:
+            At least one pair of parts of the scored and the true clip, of equal length.
+
+        Raises:
+            Unscorable: The clips differ in length, or a face is found on one side only.
+        """
+
+    def speech(self, side: Literal["pred", "driving"] = "pred") -> Speech:
+        """Return the scored clip's sound, or the speech that drove it.
 
         Raises:
             Unscorable: The clip has no sound.
+        """
+
+    def transcript(self) -> Transcript:
+        """Return the words of the driving speech.
+
+        Raises:
+            Unscorable: The data set does not know them.
         """
 
     def keep(self, values: Tensor) -> str:
@@ -454,6 +496,7 @@ class MetricInfo:
         crop: Name of the crop that is read.
         evaluator: Name of the network that judges, "" where none does.
         evaluator_sha256: Of that network's parameters.
+        helpers: "name sha256" of further networks that can change a number.
     """
 
     name: str
@@ -464,6 +507,7 @@ class MetricInfo:
     crop: str = ""
     evaluator: str = ""
     evaluator_sha256: str = ""
+    helpers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -480,6 +524,7 @@ class Score:
         numerator: For a ratio.
         denominator: For a ratio.
         features: For a set: role ("pred", "ref") -> sha256 of a stored feature array.
+        note: What to know about this number, such as where its reference comes from.
     """
 
     case: str
@@ -491,6 +536,7 @@ class Score:
     numerator: float | None = None
     denominator: float | None = None
     features: Mapping[str, str] | None = None
+    note: str | None = None
 
     def __post_init__(self) -> None:
         has_value = self.value is not None or self.features is not None

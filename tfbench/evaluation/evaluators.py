@@ -1,21 +1,25 @@
 """Evaluator sets: which network judges for each metric.
 
-`configs/evaluators/<set>.yaml` maps a metric to the name of a network, `stem.variant`. Inside a
-set nothing falls back: a metric whose network is not on this machine is refused with what is
-missing, so that a number never silently comes from another judge.
+`configs/evaluators/<set>.yaml` maps a metric to the name of a network, `stem.variant`, and
+`<metric>.<keyword>` to a network that helps it where it is on the machine. Inside a set nothing
+falls back: a metric whose network is not on this machine is refused with what is missing, so that
+a number never silently comes from another judge. A name such as `offline+efd=emotion_fan.ferplus`
+is a set with changes.
 """
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tfbench.core.config import load_mapping
-from tfbench.core.errors import ConfigError, MissingAsset, TfbenchError, UnknownName
+from tfbench.core.errors import ConfigError, InputError, MissingAsset, TfbenchError, UnknownName
 from tfbench.core.paths import configs_dir
 from tfbench.core.registry import parse_name, registry
 
 if TYPE_CHECKING:
+    from tfbench.datasets.base import Dataset
     from tfbench.evaluation.protocol import Protocol
     from tfbench.metrics.base import TalkingFaceMetric
     from tfbench.nets.frozen import Frozen
@@ -28,6 +32,7 @@ __all__ = [
     "evaluator_set",
     "evaluator_sets",
     "load_network",
+    "longest_clip",
 ]
 
 
@@ -39,10 +44,25 @@ def evaluator_sets() -> tuple[str, ...]:
 def evaluator_set(name: str) -> dict[str, str]:
     """Return metric -> network of a set.
 
+    Args:
+        name: `set`, or `set+metric=network+...`.
+
     Raises:
-        UnknownName: There is no such set.
-        ConfigError: The file does not map names to names.
+        UnknownName: There is no such set, metric or network.
+        ConfigError: The file does not map names to names, or a change is not `metric=network`.
     """
+    stem, *changes = name.split("+")
+    mapping = _read_set(stem)
+    for change in changes:
+        metric, equals, network = change.partition("=")
+        if not (metric and equals and network):
+            raise ConfigError(f"'{change}' in '{name}' is not metric=network")
+        registry("metrics").find(metric.partition(".")[0])
+        mapping[metric] = network
+    return mapping
+
+
+def _read_set(name: str) -> dict[str, str]:
     known = evaluator_sets()
     if name not in known:
         raise UnknownName(f"no evaluator set '{name}'; there are {', '.join(known)}")
@@ -85,12 +105,15 @@ def load_network(name: str) -> Frozen[Any]:
     return network
 
 
-def build_metric(name: str, networks: dict[str, str]) -> TalkingFaceMetric:
+def build_metric(
+    name: str, networks: dict[str, str], longest: int | None = None
+) -> TalkingFaceMetric:
     """Build a metric by its name, `stem` or `stem.definition`.
 
     Args:
         name: Of the metric.
         networks: Metric -> network, of an evaluator set.
+        longest: Frames in the longest clip, which may decide the definition where none is named.
 
     Raises:
         UnknownName: There is no such metric or definition.
@@ -99,11 +122,27 @@ def build_metric(name: str, networks: dict[str, str]) -> TalkingFaceMetric:
     """
     parsed = parse_name(name)
     metric = registry("metrics").load(parsed.stem)
+    definition = parsed.variant or metric.default_definition(longest)
     if not metric.needs_network:
-        return metric(parsed.variant)
+        return metric(definition)
     if metric.name not in networks:
-        raise ConfigError(f"the evaluator set names no network for the metric '{metric.name}'")
-    return metric(parsed.variant, load_network(networks[metric.name]))
+        raise ConfigError(
+            f"the evaluator set names no network for the metric '{metric.name}'; add one with "
+            f"--evaluators SET+{metric.name}=NETWORK"
+        )
+    return metric(definition, load_network(networks[metric.name]), **_helpers(metric, networks))
+
+
+def _helpers(metric: type[TalkingFaceMetric], networks: dict[str, str]) -> dict[str, Frozen[Any]]:
+    """Load the optional networks of a metric that are on this machine."""
+    found = {}
+    for keyword in metric.optional_networks:
+        name = networks.get(f"{metric.name}.{keyword}")
+        if name is None:
+            continue
+        with contextlib.suppress(MissingAsset):
+            found[keyword] = load_network(name)
+    return found
 
 
 @dataclass(frozen=True)
@@ -119,7 +158,18 @@ class Chosen:
     left_out: dict[str, str]
 
 
-def choose(names: list[str] | None, evaluators: str, protocol: Protocol) -> Chosen:
+def longest_clip(dataset: Dataset, look_at: int = 20) -> int | None:
+    """Return how many frames the longest of the first clips has; None where none can be read."""
+    longest = None
+    for row in dataset.index()[:look_at]:
+        with contextlib.suppress(InputError):
+            longest = max(longest or 0, dataset.sample(row).clip.video.n_frames)
+    return longest
+
+
+def choose(
+    names: list[str] | None, evaluators: str, protocol: Protocol, longest: int | None = None
+) -> Chosen:
     """Build the metrics that were asked for, or all that the set and the protocol allow.
 
     Args:
@@ -127,6 +177,7 @@ def choose(names: list[str] | None, evaluators: str, protocol: Protocol) -> Chos
             metric, and says which are left out and why.
         evaluators: Name of the evaluator set.
         protocol: Says what there is to compare with.
+        longest: Frames in the longest clip, if known; see `build_metric`.
 
     Raises:
         TfbenchError: A metric that was asked for cannot be built.
@@ -136,7 +187,7 @@ def choose(names: list[str] | None, evaluators: str, protocol: Protocol) -> Chos
     metrics, left_out = [], {}
     for name in names if names is not None else registry("metrics").names():
         try:
-            metric = build_metric(name, networks)
+            metric = build_metric(name, networks, longest)
             _refuse_without_truth(metric, protocol)
         except TfbenchError as error:
             if names is not None:

@@ -28,7 +28,7 @@ from tfbench.core.errors import (
 )
 from tfbench.core.files import storage_errors, write_atomically
 from tfbench.core.paths import cache_dir
-from tfbench.core.types import Case, Clip, Need, Score
+from tfbench.core.types import Case, Clip, Need, Score, TensorVideo
 from tfbench.evaluation.result import Result, cells_of, provenance, scores_digest
 from tfbench.evaluation.store import Arrays, Rows, clip_sha256, load_rows
 from tfbench.evaluation.views import ClipViews, FaceFinder
@@ -200,7 +200,15 @@ class Worker:
             return "done before"
         keys = [key for metric in todo for key in metric.needs]
         views = ClipViews(
-            case.id, case.cluster, clips, sha256, keys, self.finder, self.features, self.device
+            case.id,
+            case.cluster,
+            clips,
+            sha256,
+            keys,
+            self.finder,
+            self.features,
+            self.device,
+            case.driving.transcript,
         )
         for metric in todo:
             self.rows.append(*self._place(pair, metric), self._measure(metric, views))
@@ -243,15 +251,21 @@ class Worker:
 
     def _clips(self, case: Case) -> tuple[dict[str, Clip], dict[str, str]]:
         """Return the clip of each side and its sha256, generating the scored one if needed."""
-        clips = {}
+        clips = {"driving": case.driving.clip}
+        if case.request.identity is not None:
+            clips["identity"] = Clip(TensorVideo(case.request.identity))
         if self.evaluation.protocol.has_appearance:
             clips["appearance"] = case.appearance.clip
         if case.reference is not None:
             clips["ref"] = case.reference
         sha256 = {side: clip_sha256(clip) for side, clip in clips.items()}
-        made_from = {name: clip_sha256(getattr(case, name).clip) for name in MADE_FROM}
+        made_from = {
+            name: sha256.get(name) or clip_sha256(getattr(case, name).clip) for name in MADE_FROM
+        }
         clips["pred"] = self._generated(case, made_from)
         sha256["pred"] = clip_sha256(clips["pred"])
+        if case.driving.transcript is not None:
+            sha256["transcript"] = fingerprint(case.driving.transcript)
         return clips, sha256
 
     def _generated(self, case: Case, inputs: dict[str, str]) -> Clip:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from tfbench.core.errors import InputError, Unscorable
-from tfbench.core.types import Crop, Part, Side, ViewKey
+from tfbench.core.types import Crop, FaceTrack, Part, Side, Transcript, ViewKey
 from tfbench.faces.detect import Detections, FaceDetector
 from tfbench.faces.shots import ShotDetector
 from tfbench.faces.track import explain, link
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from tfbench.core.types import Clip, FaceTrack, Speech, TrackSettings, Video
+    from tfbench.core.types import Clip, Speech, TrackSettings, Video
     from tfbench.evaluation.store import Arrays
 
 __all__ = ["ClipViews", "FaceFinder", "Faces"]
@@ -35,6 +35,11 @@ CHUNK_BYTES = 64 << 20
 MAX_LENGTH_DIFFERENCE = 5
 """Frames by which a scored clip may be longer or shorter than the truth; encoders and audio
 padding make differences of a few frames, and the common part is compared. 5 frames are 0.2 s."""
+SAME_FACE = 0.25
+"""Mean IoU, in relative coordinates, above which two tracks of the scored and the true clip are
+one face. It only has to tell faces in one picture apart."""
+MIN_COVERAGE = 0.5
+"""Share of the true clip's face frames in which the scored clip must show the face too."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,7 @@ class ClipViews:
         finder: The first pass.
         features: Where set metrics keep their features.
         device: Where networks run.
+        transcript: The words of the driving speech, where the data set knows them.
     """
 
     def __init__(
@@ -111,6 +117,7 @@ class ClipViews:
         finder: FaceFinder,
         features: Arrays,
         device: torch.device,
+        transcript: str | None = None,
     ) -> None:
         self.case = case
         self.cluster = cluster
@@ -120,6 +127,7 @@ class ClipViews:
         self._finder = finder
         self._features = features
         self._device = device
+        self._transcript = transcript
         self._parts: dict[ViewKey, tuple[Part, ...] | Unscorable] = {}
         self._faces: dict[tuple[str, float, int], Faces] = {}
 
@@ -132,12 +140,39 @@ class ClipViews:
             raise found
         return found
 
-    def speech(self, side: Literal["pred", "ref"] = "pred") -> Speech:
-        """Return a clip's sound."""
+    def pairs(self, pred: ViewKey, ref: ViewKey) -> tuple[tuple[Part, Part], ...]:
+        """Return the values of two views for the same face in the same frames."""
+        scored, true = self._clip("pred").video, self._clip("ref").video
+        _check_lengths(scored, true)
+        n = min(scored.n_frames, true.n_frames)
+        found = [
+            _trimmed(p, r, n, (pred.context, ref.context))
+            for r in self.parts(ref)
+            for p in self.parts(pred)
+            if self._same_face(pred, p, ref, r)
+        ]
+        pairs = tuple((p, r) for p, r in found if len(p.values))
+        wanted = sum(max(min(r.stop, n) - r.start - ref.context, 0) for r in self.parts(ref))
+        seen = sum(len(r.values) for _, r in pairs)
+        if seen == 0 or seen < MIN_COVERAGE * wanted:
+            raise Unscorable(
+                f"the scored clip shows the true clip's face in {seen} of {wanted} frames; at "
+                f"least {MIN_COVERAGE:.0%} are needed"
+            )
+        return pairs
+
+    def speech(self, side: Literal["pred", "driving"] = "pred") -> Speech:
+        """Return the scored clip's sound, or the speech that drove it."""
         speech = self._clip(side).speech
         if speech is None:
             raise Unscorable(f"the {_words(side)} has no sound")
         return speech
+
+    def transcript(self) -> Transcript:
+        """Return the words of the driving speech."""
+        if self._transcript is None:
+            raise Unscorable("the data set has no transcript of the driving speech")
+        return Transcript(self._transcript)
 
     def keep(self, values: Tensor) -> str:
         """Store features of this case; returns their sha256."""
@@ -167,25 +202,48 @@ class ClipViews:
         """Plan the cutting of one view: a stream for each track, or one for the whole clip."""
         located = "ref" if key.side == "pair" else key.side
         self._clip("pred" if key.side == "pair" else key.side)
-        clip = self._clip(located)
         if key.crop.tracking is None:
             return [_Stream(key, "clip", 0, None, None)]
-        tracks = self._tracks(located, clip, key.crop.tracking)
+        tracks = self._tracks(located, key.crop.tracking)
+        if key.side == "identity":
+            stills = torch.cat([key.crop.regions(track) for track in tracks])
+            return [_Stream(key, "stills", 0, len(tracks), stills)]
         return [
             _Stream(key, f"track-{n}", track.start, track.stop, key.crop.regions(track))
             for n, track in enumerate(tracks)
         ]
 
-    def _tracks(self, side: str, clip: Clip, settings: TrackSettings) -> tuple[FaceTrack, ...]:
+    def _tracks(self, side: str, settings: TrackSettings) -> tuple[FaceTrack, ...]:
+        clip = self._clip(side)
         shots = (settings.shot_threshold, settings.min_shot)
         place = (self._sha256[side], *shots)
         if place not in self._faces:
             self._faces[place] = self._finder.find(clip.video, self._sha256[side], shots)
         faces = self._faces[place]
+        if side == "identity":
+            return tuple(_only_face(d, settings.min_score) for d in faces.detections)
         tracks = link(faces.detections, faces.cuts, settings)
         if not tracks:
             raise Unscorable(f"{_words(side)}: {explain(faces.detections, faces.cuts, settings)}")
         return tracks
+
+    def _same_face(self, pred: ViewKey, p: Part, ref: ViewKey, r: Part) -> bool:
+        """Tell whether two parts show one face; a clip's only face needs no comparison."""
+        if pred.crop.tracking is None or ref.crop.tracking is None:
+            return True
+        scored = self._tracks("pred", pred.crop.tracking)
+        true = self._tracks("ref", ref.crop.tracking)
+        if len(scored) == len(true) == 1:
+            return True
+        one, other = scored[_number(p)], true[_number(r)]
+        start, stop = max(one.start, other.start), min(one.stop, other.stop)
+        if start >= stop:
+            return False
+        boxes = [
+            track.boxes[start - track.start : stop - track.start] / _size(self._clip(side).video)
+            for track, side in ((one, "pred"), (other, "ref"))
+        ]
+        return bool(_iou(*boxes).mean() > SAME_FACE)
 
     def _feed(self, side: Side, streams: Sequence[_Stream]) -> None:
         if not streams:
@@ -227,10 +285,17 @@ class _Stream:
         if self.tail:
             inputs = [torch.cat(both) for both in zip(self.tail, inputs, strict=True)]
         if inputs[0].shape[0] > self.key.context and self.key.extract is not None:
+            places = [self._regions(first, n).to(device)] if self.key.located else []
             with torch.inference_mode():
-                self.values.append(self.key.extract(*inputs).cpu())
+                self.values.append(self.key.extract(*inputs, *places).cpu())
         if self.key.context:
             self.tail = [frames[-self.key.context :] for frames in inputs]
+
+    def _regions(self, first: int, n: int) -> Tensor:
+        """Return the regions of the frames from `first` on that belong to this part."""
+        if self.place.regions is None:
+            raise InputError(f"the crop '{self.key.crop.name}' locates no face")
+        return self.place.regions[max(first - self.start, 0) : max(first + n - self.start, 0)]
 
     def end(self, n_frames: int) -> None:
         """Learn how many frames the clip has had."""
@@ -285,18 +350,59 @@ def _collect(streams: Sequence[_Stream]) -> tuple[Part, ...] | Unscorable:
 def _together(pred: Clip, ref: Clip) -> Iterator[tuple[Tensor, Tensor]]:
     """Decode two clips side by side over their common length."""
     a, b = pred.video, ref.video
+    _check_lengths(a, b)
     if (a.height, a.width) != (b.height, b.width):
         raise Unscorable(
             f"the scored clip is {a.width}x{a.height} and the true clip {b.width}x{b.height}; "
             "make them one size"
         )
-    if abs(a.n_frames - b.n_frames) > MAX_LENGTH_DIFFERENCE:
-        raise Unscorable(
-            f"the scored clip has {a.n_frames} frames and the true clip {b.n_frames}; "
-            f"they may differ by {MAX_LENGTH_DIFFERENCE}"
-        )
     n, chunk = min(a.n_frames, b.n_frames), _chunk(a)
     yield from zip(a.frames(0, n, chunk), b.frames(0, n, chunk), strict=True)
+
+
+def _check_lengths(pred: Video, ref: Video) -> None:
+    if abs(pred.n_frames - ref.n_frames) > MAX_LENGTH_DIFFERENCE:
+        raise Unscorable(
+            f"the scored clip has {pred.n_frames} frames and the true clip {ref.n_frames}; "
+            f"they may differ by {MAX_LENGTH_DIFFERENCE}"
+        )
+
+
+def _only_face(detections: Detections, min_score: float) -> FaceTrack:
+    """Make a track of one still, which must show one face."""
+    good = detections.scores > min_score
+    if int(good.sum()) != 1:
+        raise Unscorable(
+            f"the identity image shows {int(good.sum())} faces; wanted is exactly one, so give "
+            "an image of one person, or crop it"
+        )
+    return FaceTrack(0, detections.boxes[good], detections.points[good], detections.scores[good])
+
+
+def _trimmed(p: Part, r: Part, n: int, context: tuple[int, int]) -> tuple[Part, Part]:
+    """Cut two parts down to the frames that both have, among the first n."""
+    start, stop = max(p.start, r.start), min(p.stop, r.stop, n)
+    one, other = (
+        Part(r.name, start, stop, part.values[start - part.start :][: max(stop - start - c, 0)])
+        for part, c in zip((p, r), context, strict=True)
+    )
+    return one, other
+
+
+def _number(part: Part) -> int:
+    return int(part.name.removeprefix("track-"))
+
+
+def _size(video: Video) -> Tensor:
+    return torch.tensor([video.width, video.height] * 2, dtype=torch.float32)
+
+
+def _iou(a: Tensor, b: Tensor) -> Tensor:
+    """Intersection over union of boxes (n, 4), row by row."""
+    low, high = torch.maximum(a[:, :2], b[:, :2]), torch.minimum(a[:, 2:], b[:, 2:])
+    common = (high - low).clamp(min=0).prod(1)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(1) for boxes in (a, b)]
+    return common / (areas[0] + areas[1] - common)
 
 
 def _chunk(video: Video) -> int:
@@ -305,7 +411,13 @@ def _chunk(video: Video) -> int:
 
 
 def _words(side: str) -> str:
-    names = {"pred": "scored clip", "ref": "true clip", "appearance": "clip of the person"}
+    names = {
+        "pred": "scored clip",
+        "ref": "true clip",
+        "appearance": "clip of the person",
+        "identity": "identity image",
+        "driving": "driving clip",
+    }
     return names.get(side, side)
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tfbench.core.types import FaceTrack
 
-__all__ = ["FaceBox", "SyncNetCrop", "WholeFrame"]
+__all__ = ["ANY_FACE", "FaceBox", "FaceInFrame", "SyncNetCrop", "WholeFrame"]
 
 SMOOTHING = 13
 """Frames in the median filters, as in SyncNet's `run_pipeline.py`."""
@@ -223,6 +223,38 @@ class FaceBox:
         return _stacked(crops, size, frames)
 
 
+@dataclass(frozen=True)
+class FaceInFrame:
+    """The whole frame, with the place of the face in it.
+
+    For extractors that find landmarks or align faces themselves: with `ViewKey.located` they are
+    given the boxes beside the frames, and answer in coordinates of the frame. Boxes pass the same
+    median filter as those of `FaceBox`.
+
+    Attributes:
+        tracking: How faces are tracked.
+    """
+
+    tracking: TrackSettings = ANY_FACE
+
+    @property
+    def name(self) -> str:
+        """Starts with "located", followed by what differs from the defaults."""
+        return _named("located", self, FaceInFrame())
+
+    def regions(self, track: FaceTrack) -> Tensor:
+        """Turn a track into float32 (n, 4) boxes, x1 y1 x2 y2, in pixels and not rounded."""
+        return torch.from_numpy(_median(track.boxes.double().numpy(), "edge")).float()
+
+    def cut(self, frames: Tensor, regions: Tensor | None) -> Tensor:
+        """Return uint8 (t, 3, H, W) frames as they are; see `Crop.cut`."""
+        _rows(frames, regions)
+        return frames
+
+
+Tracked = SyncNetCrop | FaceBox | FaceInFrame
+
+
 def _median(values: np.ndarray, beyond: str) -> np.ndarray:
     """Median filter along the first axis; `beyond` is the padding mode of `np.pad`."""
     reach = SMOOTHING // 2
@@ -305,7 +337,7 @@ def _sized(name: str, size: int | None) -> str:
     return name if size is None else f"{name}-{size}"
 
 
-def _named(name: str, crop: SyncNetCrop | FaceBox, default: SyncNetCrop | FaceBox) -> str:
+def _named(name: str, crop: Tracked, default: Tracked) -> str:
     """Append each setting in which a crop, or its tracking, differs from its default."""
     for one, other in ((crop.tracking, default.tracking), (crop, default)):
         for f in fields(one):

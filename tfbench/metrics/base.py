@@ -23,7 +23,7 @@ from tfbench.nets.frozen import Frozen
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-__all__ = ["TalkingFaceMetric", "clip_values", "mean_of_clips"]
+__all__ = ["TalkingFaceMetric", "clip_values", "mean_of_clips", "ratio_of_clips"]
 
 
 class TalkingFaceMetric(torchmetrics.Metric):
@@ -46,19 +46,31 @@ class TalkingFaceMetric(torchmetrics.Metric):
     """Definition -> its settings; the default first."""
     needs_network: ClassVar[bool] = False
     """Whether an evaluator set has to name a network for this metric."""
+    optional_networks: ClassVar[tuple[str, ...]] = ()
+    """Keywords of further networks; a set names them `<metric>.<keyword>`, and one that is not on
+    the machine is left out."""
 
     full_state_update = False
 
     def __init__(self, definition: str | None = None, network: Frozen[Any] | None = None) -> None:
         super().__init__()
-        known = list(self.definitions)
         if definition is not None and definition not in self.definitions:
+            known = ", ".join(self.definitions)
             raise UnknownName(
-                f"metric {self.name} has no definition '{definition}'; it has {', '.join(known)}"
+                f"metric {self.name} has no definition '{definition}'; it has {known}"
             )
-        self.definition = definition or known[0]
+        self.definition = definition or self.default_definition()
         self.network = network
         self._row_types: dict[str, torch.dtype] = {}
+
+    @classmethod
+    def default_definition(cls, longest: int | None = None) -> str:  # noqa: ARG003
+        """Choose the definition for a user who has named none.
+
+        Args:
+            longest: Frames in the longest clip to be scored, at 25 fps; None where not known.
+        """
+        return next(iter(cls.definitions))
 
     @property
     def settings(self) -> Any:
@@ -76,11 +88,6 @@ class TalkingFaceMetric(torchmetrics.Metric):
         """The views that `measure` reads."""
 
     @property
-    def needs_speech(self) -> bool:
-        """Whether `measure` reads the scored clip's sound."""
-        return False
-
-    @property
     def info(self) -> MetricInfo:
         """What this metric is, for tables and provenance."""
         return MetricInfo(
@@ -92,6 +99,7 @@ class TalkingFaceMetric(torchmetrics.Metric):
             crop="+".join(sorted({key.crop.name for key in self.needs})),
             evaluator=self.network.name if self.network else "",
             evaluator_sha256=self.network.sha256 if self.network else "",
+            helpers=tuple(f"{net.name} {net.sha256}" for net in self._helpers()),
         )
 
     @abstractmethod
@@ -113,7 +121,8 @@ class TalkingFaceMetric(torchmetrics.Metric):
             scores: Rows of this metric, sorted by case.
             load: Finds the features that rows of a set metric point to.
         """
-        return tuple(mean_of_clips(scores, column.name) for column in self.columns)
+        reduce = ratio_of_clips if self.reduction == "ratio" else mean_of_clips
+        return tuple(reduce(scores, column.name) for column in self.columns)
 
     def score(self, views: Views, part: str, values: Mapping[str, float]) -> tuple[Score, ...]:
         """Make one row a column; a value that is not a number becomes a reason."""
@@ -160,9 +169,15 @@ class TalkingFaceMetric(torchmetrics.Metric):
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Any:
         """Move the evaluator together with the metric's states."""
         moved = super()._apply(fn, *args, **kwargs)
-        if self.network is not None:
-            self.network.to(self.device)
+        for network in (self.network, *self._helpers()):
+            if network is not None:
+                network.to(self.device)
         return moved
+
+    def _helpers(self) -> tuple[Frozen[Any], ...]:
+        """Return the optional networks that this metric was given."""
+        held = (getattr(self, keyword, None) for keyword in self.optional_networks)
+        return tuple(network for network in held if network is not None)
 
     def _judge(self) -> Frozen[Any]:
         if self.network is None:
@@ -196,3 +211,12 @@ def mean_of_clips(scores: Sequence[Score], column: str) -> Aggregate:
     values = [value for _, value in clip_values(scores, column).values()]
     mean = math.fsum(values) / len(values) if values else None
     return Aggregate(column, mean, len(values))
+
+
+def ratio_of_clips(scores: Sequence[Score], column: str) -> Aggregate:
+    """Divide the sum of all numerators by the sum of all denominators."""
+    rows = [score for score in scores if score.column == column and score.reason is None]
+    over = math.fsum(score.numerator or 0.0 for score in rows)
+    under = math.fsum(score.denominator or 0.0 for score in rows)
+    cases = {score.case for score in rows}
+    return Aggregate(column, over / under if under > 0 else None, len(cases))

@@ -147,22 +147,23 @@ class LSE(TalkingFaceMetric):
         super().__init__(definition, network)
         self.add_rows("values")
 
+    @classmethod
+    def default_definition(cls, longest: int | None = None) -> str:
+        """Choose the pipeline, or its short form where it would refuse every clip."""
+        short = longest is not None and longest <= TrackSettings().min_frames
+        return "syncnet_short" if short else "syncnet_pipeline"
+
     @property
     def needs(self) -> tuple[ViewKey, ...]:
         """Lip embeddings of every window of five frames."""
         sha256 = self._judge().sha256
         return (ViewKey("syncnet.lip", "pred", self.settings.crop, sha256, 4, self._embed_lips),)
 
-    @property
-    def needs_speech(self) -> bool:
-        """The sound is compared with the lips."""
-        return True
-
     def measure(self, views: Views) -> tuple[Score, ...]:
         """Score each track against the sound of its own time."""
         speech = views.speech("pred")
         rows: list[Score] = []
-        for part in views.parts(self.needs[0]):
+        for part in self._lips(views):
             try:
                 values = self._score(part.values, part.stop - part.start, _span(speech, part))
             except Unscorable as error:
@@ -193,6 +194,14 @@ class LSE(TalkingFaceMetric):
         """Return the mean of each column over clips, float64 ()."""
         means = self.rows("values").mean(0)
         return {column.name: mean for column, mean in zip(self.columns, means, strict=True)}
+
+    def _lips(self, views: Views) -> tuple[Part, ...]:
+        try:
+            return views.parts(self.needs[0])
+        except Unscorable as error:
+            if self.definition != "syncnet_pipeline":
+                raise
+            raise Unscorable(f"{error}; lse.syncnet_short takes tracks of 25 frames") from error
 
     def _embed_lips(self, frames: Tensor) -> Tensor:
         lips: Tensor = self._judge().module.embed_lips(frames)

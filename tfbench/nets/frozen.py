@@ -28,16 +28,17 @@ class Frozen(Generic[M]):
     Args:
         module: The network; its parameters stop requiring gradients.
         name: `stem.variant`, such as "syncnet.v2".
+        sha256: Of the weights, where they are not in the module's state dict.
 
     Attributes:
         sha256: Of all parameters and buffers; the same weights give the same hash whatever file
             they came from.
     """
 
-    def __init__(self, module: M, name: str) -> None:
+    def __init__(self, module: M, name: str, sha256: str | None = None) -> None:
         self.module = module.eval().requires_grad_(requires_grad=False)
         self.name = name
-        self.sha256 = state_sha256(module.state_dict())
+        self.sha256 = sha256 or state_sha256(module.state_dict())
 
     def to(self, device: torch.device | str) -> Frozen[M]:
         """Move the network; returns itself."""
