@@ -79,6 +79,7 @@ def test_all_views_of_a_clip_share_one_detection(tmp_path: Path, detector, talki
         key(FaceBox(), "b"),
         key(WholeFrame(), "c"),
         key(SyncNetCrop(tracking=TrackSettings(min_frames=30)), "d"),
+        key(SyncNetCrop(tracking=TrackSettings(min_frames=24, shot_threshold=27.0)), "e"),
     ]
     before = detector.seen
     found = views(tmp_path, detector, keys, pred=talking)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tfbench.core.errors import ConfigError, InputError
-from tfbench.faces.shots import ShotDetector, hsv
+from tfbench.faces.shots import ContentChange, cuts, hsv
 
 
 def scenes(lengths: list[int], size: tuple[int, int] = (60, 80), wild: bool = False):
@@ -19,6 +19,13 @@ def scenes(lengths: list[int], size: tuple[int, int] = (60, 80), wild: bool = Fa
         noise = torch.randint(-20, 21, (length, 3, *size), generator=generator)
         made.append((colour + (noise if wild else noise // 10)).clamp(0, 255))
     return torch.cat(made).to(torch.uint8)
+
+
+def found_in(frames: torch.Tensor, chunk: int = 32, **settings) -> list[int]:
+    change = ContentChange()
+    for piece in frames.split(chunk):
+        change.feed(piece)
+    return cuts(change.values, **settings)
 
 
 def test_hsv_of_known_colours():
@@ -61,39 +68,31 @@ def test_cuts_equal_those_of_pyscenedetect(width, step):
         wanted += [
             int(c.frame_num) for c in reference.process_frame(FrameTimecode(index, 25.0), bgr)
         ]
-    detector = ShotDetector()
-    for chunk in frames.split(32):
-        detector.feed(chunk)
-    assert detector.cuts == wanted
+    assert found_in(frames) == wanted
     assert len(wanted) >= 3
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 200])
 def test_chunks_do_not_matter(chunk):
-    frames = scenes([30, 30, 30])
-    detector = ShotDetector()
-    fed = [cut for piece in frames.split(chunk) for cut in detector.feed(piece)]
-    assert fed == detector.cuts == [30, 60]
+    assert found_in(scenes([30, 30, 30]), chunk) == [30, 60]
 
 
 def test_a_cut_close_to_the_one_before_is_ignored_but_the_first_may_be_anywhere():
-    detector = ShotDetector(min_frames=15)
-    assert detector.feed(scenes([3, 14, 14, 30])) == [3, 31]
+    assert found_in(scenes([3, 14, 14, 30]), min_frames=15) == [3, 31]
 
 
 def test_the_change_is_compared_in_8_bit_steps():
     """Gray levels 0 and 90: only the value changes, by 90, so the mean over channels is 30."""
     frames = torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
     frames[1] = 90
-    assert ShotDetector(threshold=30.0).feed(frames) == [1]
-    assert ShotDetector(threshold=30.01).feed(frames) == []
+    assert found_in(frames, threshold=30.0) == [1]
+    assert found_in(frames, threshold=30.01) == []
 
 
 def test_still_empty_and_single_frames_have_no_cut():
-    detector = ShotDetector()
-    assert detector.feed(torch.zeros(0, 3, 8, 8, dtype=torch.uint8)) == []
-    assert detector.feed(torch.full((1, 3, 8, 8), 200, dtype=torch.uint8)) == []
-    assert detector.feed(torch.full((40, 3, 8, 8), 200, dtype=torch.uint8)) == []
+    assert found_in(torch.zeros(0, 3, 8, 8, dtype=torch.uint8)) == []
+    assert found_in(torch.full((1, 3, 8, 8), 200, dtype=torch.uint8)) == []
+    assert found_in(torch.full((40, 3, 8, 8), 200, dtype=torch.uint8)) == []
 
 
 @pytest.mark.parametrize(
@@ -101,16 +100,16 @@ def test_still_empty_and_single_frames_have_no_cut():
 )
 def test_refuses_other_frames(frames):
     with pytest.raises(InputError, match="uint8"):
-        ShotDetector().feed(frames)
+        ContentChange().feed(frames)
 
 
 def test_refuses_a_change_of_size():
-    detector = ShotDetector()
-    detector.feed(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
+    change = ContentChange()
+    change.feed(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
     with pytest.raises(InputError, match="one size"):
-        detector.feed(torch.zeros(1, 3, 8, 9, dtype=torch.uint8))
+        change.feed(torch.zeros(1, 3, 8, 9, dtype=torch.uint8))
 
 
 def test_refuses_impossible_settings():
     with pytest.raises(ConfigError, match="threshold"):
-        ShotDetector(threshold=0)
+        cuts([0.0], threshold=0)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.metrics import synthetic_clip
+from tests.metrics.fake_views import FakeViews
 from tfbench.core.assets import locate
 from tfbench.core.errors import InputError, MissingAsset, UnknownName, Unscorable
 from tfbench.core.types import Part, Speech
@@ -152,7 +153,7 @@ def test_silence_and_short_clips_are_refused(judge: Frozen):
 def test_it_needs_a_network_and_a_known_definition(judge: Frozen):
     with pytest.raises(Unscorable, match="without its network"):
         _ = LSE().needs
-    with pytest.raises(UnknownName, match="syncnet_pipeline, syncnet_short, wav2lip_lrs"):
+    with pytest.raises(UnknownName, match="syncnet_short, latentsync, wav2lip_lrs"):
         LSE("syncnet", judge)
 
 
@@ -160,3 +161,18 @@ def test_the_network_is_no_part_of_the_metric(judge: Frozen):
     metric = LSE(network=judge)
     assert not list(metric.parameters())
     assert not metric.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("longest", "wanted"),
+    [(None, "syncnet_pipeline"), (101, "syncnet_pipeline"), (100, "syncnet_short")],
+)
+def test_the_short_form_is_the_default_where_every_clip_is_short(longest, wanted: str):
+    assert LSE.default_definition(longest) == wanted
+
+
+def test_the_pipeline_names_the_short_form_where_it_refuses():
+    metric = LSE("syncnet_pipeline", Frozen(seeded(0), "syncnet.seeded"))
+    views = FakeViews({}, {"pred": torch.ones(16_000)})
+    with pytest.raises(Unscorable, match="lse.syncnet_short takes tracks of 25 frames"):
+        metric.measure(views)

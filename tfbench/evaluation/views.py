@@ -17,7 +17,7 @@ import torch
 from tfbench.core.errors import InputError, Unscorable
 from tfbench.core.types import Crop, FaceTrack, Part, Side, Transcript, ViewKey
 from tfbench.faces.detect import Detections, FaceDetector
-from tfbench.faces.shots import ShotDetector
+from tfbench.faces.shots import ContentChange, cuts
 from tfbench.faces.track import explain, link
 
 if TYPE_CHECKING:
@@ -48,13 +48,11 @@ class Faces:
 
     Attributes:
         detections: One entry a frame.
-        cuts: Index of the first frame of every shot but the first.
-        n_frames: Frames decoded.
+        changes: How much each frame differs from the one before; see `tfbench.faces.shots`.
     """
 
     detections: tuple[Detections, ...]
-    cuts: tuple[int, ...]
-    n_frames: int
+    changes: tuple[float, ...]
 
 
 class FaceFinder:
@@ -69,24 +67,23 @@ class FaceFinder:
         self.detector = detector
         self.cache = cache
 
-    def find(self, video: Video, sha256: str, shots: tuple[float, int]) -> Faces:
-        """Detect faces and cuts in a whole clip.
+    def find(self, video: Video, sha256: str) -> Faces:
+        """Detect faces and changes of content in a whole clip.
 
         Args:
             video: The frames.
             sha256: Of the clip; the key of the cache.
-            shots: Threshold and shortest length of a shot.
         """
-        name = f"{sha256}-{self.detector.version}-{shots[0]:g}-{shots[1]}"
+        name = f"{sha256}-{self.detector.version}-changes"
         stored = self.cache.get(name) if self.cache else None
         if stored is not None:
             return _unpack(stored)
-        cutter = ShotDetector(threshold=shots[0], min_frames=shots[1])
+        change = ContentChange()
         detections: list[Detections] = []
         for frames in video.frames(chunk=_chunk(video)):
             detections.extend(self.detector.detect(frames))
-            cutter.feed(frames)
-        faces = Faces(tuple(detections), tuple(cutter.cuts), len(detections))
+            change.feed(frames)
+        faces = Faces(tuple(detections), tuple(change.values))
         if self.cache:
             self.cache.put(name, _pack(faces))
         return faces
@@ -129,7 +126,7 @@ class ClipViews:
         self._device = device
         self._transcript = transcript
         self._parts: dict[ViewKey, tuple[Part, ...] | Unscorable] = {}
-        self._faces: dict[tuple[str, float, int], Faces] = {}
+        self._faces: dict[str, Faces] = {}
 
     def parts(self, key: ViewKey) -> tuple[Part, ...]:
         """Return the values of a view; the first call for a side computes all of that side's."""
@@ -215,16 +212,16 @@ class ClipViews:
 
     def _tracks(self, side: str, settings: TrackSettings) -> tuple[FaceTrack, ...]:
         clip = self._clip(side)
-        shots = (settings.shot_threshold, settings.min_shot)
-        place = (self._sha256[side], *shots)
-        if place not in self._faces:
-            self._faces[place] = self._finder.find(clip.video, self._sha256[side], shots)
-        faces = self._faces[place]
+        sha256 = self._sha256[side]
+        if sha256 not in self._faces:
+            self._faces[sha256] = self._finder.find(clip.video, sha256)
+        faces = self._faces[sha256]
         if side == "identity":
             return tuple(_only_face(d, settings.min_score) for d in faces.detections)
-        tracks = link(faces.detections, faces.cuts, settings)
+        shots = cuts(faces.changes, settings.shot_threshold, settings.min_shot)
+        tracks = link(faces.detections, shots, settings)
         if not tracks:
-            raise Unscorable(f"{_words(side)}: {explain(faces.detections, faces.cuts, settings)}")
+            raise Unscorable(f"{_words(side)}: {explain(faces.detections, shots, settings)}")
         return tracks
 
     def _same_face(self, pred: ViewKey, p: Part, ref: ViewKey, r: Part) -> bool:
@@ -427,7 +424,7 @@ def _pack(faces: Faces) -> dict[str, Tensor]:
         "boxes": torch.cat([torch.zeros(0, 4)] + [d.boxes for d in faces.detections]),
         "points": torch.cat([torch.zeros(0, 5, 2)] + [d.points for d in faces.detections]),
         "scores": torch.cat([torch.zeros(0)] + [d.scores for d in faces.detections]),
-        "cuts": torch.tensor(faces.cuts, dtype=torch.int64),
+        "changes": torch.tensor(faces.changes, dtype=torch.float64),
     }
 
 
@@ -435,4 +432,4 @@ def _unpack(stored: dict[str, Tensor]) -> Faces:
     counts = stored["counts"].tolist()
     pieces = zip(*(stored[k].split(counts) for k in ("boxes", "points", "scores")), strict=True)
     detections = tuple(Detections(*piece) for piece in pieces)
-    return Faces(detections, tuple(stored["cuts"].tolist()), len(counts))
+    return Faces(detections, tuple(stored["changes"].tolist()))

@@ -17,9 +17,11 @@ import torch
 from tfbench.core.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
-__all__ = ["ShotDetector", "hsv"]
+__all__ = ["ContentChange", "cuts", "hsv"]
 
 SUBSAMPLING = ((3200, 12), (2100, 8), (1700, 6), (1200, 5), (900, 4), (600, 3), (400, 2))
 """(least frame width, step): every step-th row and column of wide frames is compared."""
@@ -28,51 +30,26 @@ SHIFT = 12
 """Fraction bits of the fixed-point divisions in OpenCV's 8-bit HSV."""
 
 
-class ShotDetector:
-    """Finds cuts while a clip streams by; one object serves one clip.
+class ContentChange:
+    """Measures how much each frame differs from the one before; one object serves one clip.
 
-    Args:
-        threshold: Least change that is a cut, in 8-bit steps.
-        min_frames: A cut closer than this to the cut before it is ignored; the first cut may be
-            anywhere, as in the reference.
+    Attributes:
+        values: One number a frame, in 8-bit steps; 0 for the first frame.
     """
 
-    def __init__(self, threshold: float = 30.0, min_frames: int = 15) -> None:
-        if threshold <= 0 or min_frames < 0:
-            raise ConfigError(
-                "a shot detector's threshold is above 0 and its shortest shot not negative; "
-                f"got {threshold} and {min_frames}"
-            )
-        self.threshold = threshold
-        self.min_frames = min_frames
-        self.cuts: list[int] = []
-        """Index of the first frame of every shot but the first."""
-        self._n_frames = 0
+    def __init__(self) -> None:
+        self.values: list[float] = []
         self._last: Tensor | None = None
 
-    def feed(self, frames: Tensor) -> list[int]:
+    def feed(self, frames: Tensor) -> None:
         """Take the next frames.
 
         Args:
             frames: uint8 (t, 3, H, W) RGB, all chunks of one size.
 
-        Returns:
-            Cuts among these frames, as indices in the clip.
-
         Raises:
             InputError: The frames have another shape or dtype, or another size than before.
         """
-        found = []
-        for index, change in enumerate(self._changes(frames), start=self._n_frames):
-            far = not self.cuts or index - self.cuts[-1] >= self.min_frames
-            if change >= self.threshold and far:
-                self.cuts.append(index)
-                found.append(index)
-        self._n_frames += int(frames.shape[0])
-        return found
-
-    def _changes(self, frames: Tensor) -> list[float]:
-        """Change of each frame against the one before it; 0 for a clip's first frame."""
         if frames.ndim != 4 or frames.shape[1] != 3 or frames.dtype != torch.uint8:
             raise InputError(
                 "cuts are looked for in uint8 (t, 3, H, W) RGB frames; "
@@ -80,7 +57,6 @@ class ShotDetector:
             )
         width = frames.shape[3]
         step = next((step for least, step in SUBSAMPLING if width >= least), 1)
-        changes = []
         # One frame at a time is faster than a chunk: everything stays in the processor's cache.
         for frame in frames[:, :, ::step, ::step]:
             pixels = hsv(frame)
@@ -88,9 +64,32 @@ class ShotDetector:
             if before.shape != pixels.shape:
                 raise InputError("all frames of a clip have one size; this chunk has another")
             total = (pixels - before).abs().sum()
-            changes.append(float(total) / (3 * pixels.shape[1] * pixels.shape[2]))
+            self.values.append(float(total) / (3 * pixels.shape[1] * pixels.shape[2]))
             self._last = pixels
-        return changes
+
+
+def cuts(changes: Sequence[float], threshold: float = 30.0, min_frames: int = 15) -> list[int]:
+    """Tell where shots begin.
+
+    Args:
+        changes: `ContentChange.values`.
+        threshold: Least change that is a cut, in 8-bit steps.
+        min_frames: A cut closer than this to the cut before it is ignored; the first cut may be
+            anywhere, as in the reference.
+
+    Returns:
+        Index of the first frame of every shot but the first.
+    """
+    if threshold <= 0 or min_frames < 0:
+        raise ConfigError(
+            "the threshold of a cut is above 0 and the shortest shot not negative; "
+            f"got {threshold} and {min_frames}"
+        )
+    found: list[int] = []
+    for index, change in enumerate(changes):
+        if change >= threshold and (not found or index - found[-1] >= min_frames):
+            found.append(index)
+    return found
 
 
 def hsv(frames: Tensor) -> Tensor:

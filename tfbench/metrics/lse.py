@@ -111,6 +111,7 @@ class LseSettings:
 
 
 SHORT = TrackSettings(min_frames=24)
+LATENTSYNC = TrackSettings(min_frames=50, shot_threshold=27.0)
 
 
 class LSE(TalkingFaceMetric):
@@ -119,6 +120,9 @@ class LSE(TalkingFaceMetric):
     Definitions:
         `syncnet_pipeline`: SyncNet's own pipeline; tracks of more than 100 frames.
         `syncnet_short`: the same for tracks of at least 25 frames.
+        `latentsync`: LatentSync's pipeline; tracks of more than 50 frames, and cuts where
+            PySceneDetect 0.6 sees them (bytedance/LatentSync, `eval/syncnet_detect.py`, which
+            reports the confidence and the offset).
         `wav2lip_lrs`: the whole frame resized to 224, as Wav2Lip scores cropped data sets.
 
     A clip's value is the mean over its tracks, a data set's the mean over clips.
@@ -133,6 +137,7 @@ class LSE(TalkingFaceMetric):
     definitions: ClassVar[Mapping[str, LseSettings]] = {
         "syncnet_pipeline": LseSettings(SyncNetCrop()),
         "syncnet_short": LseSettings(SyncNetCrop(tracking=SHORT)),
+        "latentsync": LseSettings(SyncNetCrop(tracking=LATENTSYNC)),
         "wav2lip_lrs": LseSettings(WholeFrame(224)),
     }
     columns = (

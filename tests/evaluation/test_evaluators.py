@@ -1,0 +1,57 @@
+"""Evaluator sets: what they name, what may change in them, what they load."""
+
+import pytest
+
+from tfbench.core.errors import ConfigError, UnknownName
+from tfbench.core.registry import parse_name, registry
+from tfbench.datasets.demo import Demo, DemoConfig
+from tfbench.evaluation.evaluators import (
+    build_metric,
+    evaluator_set,
+    evaluator_sets,
+    longest_clip,
+)
+
+
+@pytest.mark.parametrize("name", evaluator_sets())
+def test_every_set_names_metrics_and_networks_that_exist(name: str):
+    for metric, network in evaluator_set(name).items():
+        stem, _, keyword = metric.partition(".")
+        plugin = registry("metrics").load(stem)
+        assert keyword in {"", *plugin.optional_networks}
+        parsed = parse_name(network)
+        assert parsed.variant in registry("networks").load(parsed.stem).VARIANTS
+
+
+def test_a_set_may_be_changed_by_name():
+    assert evaluator_set("offline+efd=onet.mtcnn")["efd"] == "onet.mtcnn"
+    assert evaluator_set("offline+efd=onet.mtcnn")["frechet"] == "onet.mtcnn"
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("oflfine", UnknownName, "no evaluator set 'oflfine'; there are official, offline"),
+        ("offline+efd", ConfigError, r"'efd' in 'offline\+efd' is not metric=network"),
+        ("offline+edf=onet.mtcnn", UnknownName, "edf"),
+    ],
+)
+def test_a_set_that_cannot_be_is_refused(name: str, error: type, message: str):
+    with pytest.raises(error, match=message):
+        evaluator_set(name)
+
+
+def test_a_network_that_does_not_exist_is_named():
+    with pytest.raises(UnknownName, match="onet.mtcnn"):
+        build_metric("frechet", {"frechet": "onet.mtccn"})
+
+
+def test_a_metric_that_the_set_does_not_know_says_how_to_name_a_network():
+    with pytest.raises(ConfigError, match=r"--evaluators SET\+frechet=NETWORK"):
+        build_metric("frechet", {})
+
+
+def test_the_longest_clip_decides_only_where_nobody_has_named_a_definition():
+    assert longest_clip(Demo(DemoConfig(30))) == 30
+    assert build_metric("psnr", {}, 30).definition == "frame"
+    assert build_metric("psnr.face", {}, 30).definition == "face"
