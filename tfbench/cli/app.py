@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tfbench import __version__
-from tfbench.cli import assets, doctor, evaluate, leaderboard, listing, score
+from tfbench.cli import assets, cost, doctor, evaluate, leaderboard, listing, score
 from tfbench.core.errors import TfbenchError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 app.command("score")(score.score)
 app.command("eval")(evaluate.evaluate_command)
+app.command("cost")(cost.cost_command)
 app.command("list")(listing.list_command)
 app.command("doctor")(doctor.doctor)
 app.command("leaderboard")(leaderboard.leaderboard)

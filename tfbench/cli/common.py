@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -48,6 +48,21 @@ notes = Console(stderr=True)
 def names(text: str | None) -> list[str] | None:
     """Split a list with commas; None stays None."""
     return None if text is None else [word.strip() for word in text.split(",") if word.strip()]
+
+
+def build(kind: str, name: str, settings: list[str]) -> Any:
+    """Build a plugin by its name, with settings `key=value`."""
+    from tfbench.core.config import load_config
+    from tfbench.core.registry import parse_name, registry
+
+    parsed = parse_name(name)
+    plugin = registry(kind).load(parsed.stem)
+    return plugin(load_config(plugin.Config, kind, parsed, settings))
+
+
+def given(key: str, value: Path | None) -> list[str]:
+    """Make a setting of an option that was given."""
+    return [] if value is None else [f"{key}={value}"]
 
 
 def plan(

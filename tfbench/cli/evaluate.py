@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -34,25 +34,12 @@ def evaluate_command(
     limit: common.LimitOption = None,
 ) -> None:
     """Evaluate a method on a data set: make the videos, score them, update the leaderboard."""
-    generator = _build("methods", method, setting or [])
-    samples = _build("datasets", dataset, (data or []) + _given("root", root))
-    pairing = _build("protocols", protocol, _given("pairs", pairs))
+    generator = common.build("methods", method, setting or [])
+    samples = common.build("datasets", dataset, (data or []) + common.given("root", root))
+    pairing = common.build("protocols", protocol, common.given("pairs", pairs))
     evaluation = common.plan(
         generator, samples, pairing, metrics, evaluators, folder=out, seed=seed, limit=limit
     )
     common.run_and_report(
         evaluation, accelerator=accelerator, devices=devices, leaderboards=leaderboards
     )
-
-
-def _build(kind: str, name: str, settings: list[str]) -> Any:
-    from tfbench.core.config import load_config
-    from tfbench.core.registry import parse_name, registry
-
-    parsed = parse_name(name)
-    plugin = registry(kind).load(parsed.stem)
-    return plugin(load_config(plugin.Config, kind, parsed, settings))
-
-
-def _given(key: str, value: Path | None) -> list[str]:
-    return [] if value is None else [f"{key}={value}"]

@@ -39,6 +39,9 @@ class Generator(ABC):
     """What a request must hold; one that lacks it is refused by name."""
     Config: ClassVar[type] = NoConfig
     """Frozen dataclass of the settings."""
+    batch: int | None = None
+    """How many frames pass through the networks at once, which changes no pixel beyond rounding;
+    None for a method that has no such choice."""
 
     def __init__(self, config: Any = None) -> None:
         super().__init__()
