@@ -5,17 +5,18 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.core.plugins import copy_tree, make_distribution, run_python
+from tests.docs import blocks
 from tfbench.core.registry import registry
 from tfbench.core.types import Need, Score
 from tfbench.datasets.base import Dataset
-from tfbench.evaluation.evaluators import evaluator_set, evaluator_sets
 from tfbench.evaluation.protocol import Protocol
+from tfbench.faces.crop import FaceBox
 from tfbench.methods.base import Generator
 from tfbench.metrics.base import TalkingFaceMetric
 from tfbench.nets.frozen import Frozen
-from tfbench.nets.onet import load as onet
 
 BASES = {
     "metrics": TalkingFaceMetric,
@@ -23,6 +24,26 @@ BASES = {
     "datasets": Dataset,
     "protocols": Protocol,
 }
+
+
+class Judge(torch.nn.Module):
+    """Has what any metric asks of its network before it is run."""
+
+    crop = FaceBox(size=8)
+    located = False
+    n_points = 68
+
+    def embed(self, frames):
+        return frames.float().mean((2, 3))
+
+    extract = prepare = read = distance = transcribe = embed
+
+
+def build(metric: type[TalkingFaceMetric], definition: str) -> TalkingFaceMetric:
+    judge = Frozen(Judge(), "judge.test")
+    return metric(definition, judge) if metric.needs_network else metric(definition)
+
+
 PLUGINS = [(kind, name) for kind in BASES for name in registry(kind).names()]
 
 
@@ -50,8 +71,7 @@ def test_a_metric_keeps_the_contract(name: str):
     assert metric.reduction in {"mean", "ratio", "set"}
     assert isinstance(metric.version, int)
     for definition in metric.definitions:
-        network: Frozen = onet("mtcnn")
-        built = metric(definition, network) if metric.needs_network else metric(definition)
+        built = build(metric, definition)
         info = built.info
         assert info.definition == f"{name}.{definition}"
         assert info.columns
@@ -65,23 +85,16 @@ def test_a_metric_keeps_the_contract(name: str):
 
 def test_crops_that_cut_differently_have_different_names():
     names = {}
-    for metric in registry("metrics").names():
-        for settings in registry("metrics").load(metric).definitions.values():
-            crop = getattr(settings, "crop", settings)
-            assert names.setdefault(crop.name, crop) == crop
+    for name in registry("metrics").names():
+        metric = registry("metrics").load(name)
+        for definition in metric.definitions:
+            for key in build(metric, definition).needs:
+                assert names.setdefault(key.crop.name, key.crop) == key.crop
 
 
 @pytest.mark.parametrize("name", registry("methods").names())
 def test_needs_are_fields_of_a_request(name: str):
     assert all(isinstance(need, Need) for need in registry("methods").load(name).needs)
-
-
-@pytest.mark.parametrize("name", evaluator_sets())
-def test_evaluator_sets_name_what_exists(name: str):
-    for metric, network in evaluator_set(name).items():
-        assert registry("metrics").load(metric).needs_network
-        stem, _, variant = network.partition(".")
-        assert variant in registry("networks").load(stem).VARIANTS
 
 
 def test_a_score_has_a_value_or_a_reason():
@@ -91,93 +104,10 @@ def test_a_score_has_a_value_or_a_reason():
         Score("case", "clip", "PSNR", "cluster", value=1.0, reason="why")
 
 
-METRIC = '''"""How red the frames are."""
-
-from tfbench.core.types import Column, ViewKey
-from tfbench.faces.crop import WholeFrame
-from tfbench.metrics.base import TalkingFaceMetric
-
-ALIASES = ("rouge",)
-__all__ = ["Redness"]
-
-
-def redness(frames):
-    return frames[:, 0].float().mean((1, 2))
-
-
-class Redness(TalkingFaceMetric):
-    """Mean of the red channel."""
-
-    name = "redness"
-    definitions = {"frame": WholeFrame()}
-    columns = (Column("redness", "levels"),)
-
-    @property
-    def needs(self):
-        return (ViewKey("red", "pred", self.settings, extract=redness),)
-
-    def measure(self, views):
-        (part,) = views.parts(self.needs[0])
-        return self.score(views, part.name, {"redness": float(part.values.mean())})
-
-    def update(self, frames):
-        pass
-
-    def compute(self):
-        pass
-'''
-METHOD = '''"""The source in another colour."""
-
-from tfbench.core.types import Need
-from tfbench.methods.base import Generator
-
-__all__ = ["Tinted"]
-
-
-class Tinted(Generator):
-    """Add red to every frame."""
-
-    name = "tinted"
-    needs = frozenset({Need.SOURCE})
-
-    def frames(self, request):
-        for frames in request.source.video.frames():
-            tinted = frames.clone()
-            tinted[:, 0] = 200
-            yield tinted
-'''
-DATASET = '''"""One grey clip in memory."""
-
-import torch
-
-from tfbench.core.config import NoConfig
-from tfbench.core.types import Clip, Sample, TensorVideo
-from tfbench.datasets.base import Dataset, Row
-
-__all__ = ["Grey"]
-
-
-class Grey(Dataset):
-    """One grey clip."""
-
-    name = "grey"
-    Config = NoConfig
-
-    def __init__(self, config):
-        pass
-
-    def index(self):
-        return (Row("only", "nobody"),)
-
-    def sample(self, row):
-        frames = torch.full((10, 3, 64, 64), 100, dtype=torch.uint8)
-        return Sample(row.id, Clip(TensorVideo(frames)), row.identity)
-'''
-FILES = {
-    "metrics": ("redness", "Redness", METRIC),
-    "methods": ("tinted", "Tinted", METHOD),
-    "datasets": ("grey", "Grey", DATASET),
-}
+CLASSES = {"redness": "Redness", "tinted": "Tinted", "grey": "Grey"}
+KINDS = {"redness": "metrics", "tinted": "methods", "grey": "datasets"}
+FILES = {Path(name).stem: code for name, code in blocks("extending.md") if name}
+"""The files of docs/extending.md, as they stand there."""
 EVALUATE = """
 from tfbench.cli.app import main
 sys.argv = ["tfbench", "eval", "--method", "tinted", "--dataset", "grey", "--metrics", "rouge",
@@ -199,14 +129,14 @@ def test_metric_method_and_data_set_from_outside_by_entry_points(tmp_path: Path)
     make_distribution(
         tmp_path,
         "their-talking-faces",
-        {f"their_{name}.py": text for name, _, text in FILES.values()},
-        {kind: {name: f"their_{name}:{cls}"} for kind, (name, cls, _) in FILES.items()},
+        {f"their_{name}.py": code for name, code in FILES.items()},
+        {KINDS[name]: {name: f"their_{name}:{CLASSES[name]}"} for name in FILES},
     )
     check(tmp_path)
 
 
 def test_metric_method_and_data_set_inside_by_one_file_each(tmp_path: Path):
     copy_tree(tmp_path)
-    for kind, (name, _, text) in FILES.items():
-        (tmp_path / "tfbench" / kind / f"{name}.py").write_text(text)
+    for name, code in FILES.items():
+        (tmp_path / "tfbench" / KINDS[name] / f"{name}.py").write_text(code)
     check(tmp_path)
