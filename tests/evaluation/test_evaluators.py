@@ -2,6 +2,7 @@
 
 import pytest
 
+from tfbench.core.assets import asset
 from tfbench.core.errors import ConfigError, UnknownName
 from tfbench.core.registry import parse_name, registry
 from tfbench.datasets.demo import Demo, DemoConfig
@@ -9,6 +10,7 @@ from tfbench.evaluation.evaluators import (
     build_metric,
     evaluator_set,
     evaluator_sets,
+    is_here,
     longest_clip,
 )
 
@@ -31,7 +33,7 @@ def test_a_set_may_be_changed_by_name():
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        ("oflfine", UnknownName, "no evaluator set 'oflfine'; there are official, offline"),
+        ("oflfine", UnknownName, "no evaluator set 'oflfine'; there are auto, official, offline"),
         ("offline+efd", ConfigError, r"'efd' in 'offline\+efd' is not metric=network"),
         ("offline+edf=onet.mtcnn", UnknownName, "edf"),
     ],
@@ -42,7 +44,7 @@ def test_a_set_that_cannot_be_is_refused(name: str, error: type, message: str):
 
 
 def test_a_network_that_does_not_exist_is_named():
-    with pytest.raises(UnknownName, match="onet.mtcnn"):
+    with pytest.raises(UnknownName, match=r"onet\.mtcnn"):
         build_metric("frechet", {"frechet": "onet.mtccn"})
 
 
@@ -55,3 +57,15 @@ def test_the_longest_clip_decides_only_where_nobody_has_named_a_definition():
     assert longest_clip(Demo(DemoConfig(30))) == 30
     assert build_metric("psnr", {}, 30).definition == "frame"
     assert build_metric("psnr.face", {}, 30).definition == "face"
+
+
+def test_auto_takes_the_official_network_only_where_it_is_here(tmp_path, monkeypatch):
+    file = tmp_path / "inception.pth"
+    assert evaluator_set("auto")["frechet"] == evaluator_set("offline")["frechet"]
+    assert evaluator_set("auto")["lse"] == "syncnet.v2"
+    assert not is_here("inception.clean")
+    with file.open("wb") as sink:
+        sink.truncate(asset("inception-fid").size)
+    monkeypatch.setenv("TFBENCH_ASSET_INCEPTION_FID", str(file))
+    assert is_here("inception.clean")
+    assert evaluator_set("auto")["frechet"] == "inception.clean"

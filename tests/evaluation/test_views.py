@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tfbench.core.errors import Unscorable
+from tfbench.core.errors import InputError, Unscorable
 from tfbench.core.types import Clip, Speech, TensorVideo, TrackSettings, ViewKey
 from tfbench.datasets.demo import Demo, DemoConfig
 from tfbench.evaluation.store import Arrays
@@ -301,3 +301,20 @@ def test_the_driving_speech_and_its_words(tmp_path: Path, detector, talking: Cli
     assert found.speech("driving") is talking.speech
     with pytest.raises(Unscorable, match="no transcript"):
         found.transcript()
+
+
+def test_an_extractor_that_fails_leaves_the_other_views_alone(tmp_path: Path, detector, talking):
+    def refuses(frames: torch.Tensor) -> torch.Tensor:
+        raise InputError("frames of 11 pixels at least")
+
+    def breaks(frames: torch.Tensor) -> torch.Tensor:
+        raise ZeroDivisionError
+
+    keys = [key(WholeFrame(), name, extract=f) for name, f in (("a", refuses), ("b", breaks))]
+    good = key(WholeFrame(), "c")
+    found = views(tmp_path, detector, [*keys, good], pred=talking)
+    assert len(found.parts(good)[0].values) == N
+    with pytest.raises(Unscorable, match="11 pixels"):
+        found.parts(keys[0])
+    with pytest.raises(ZeroDivisionError):
+        found.parts(keys[1])

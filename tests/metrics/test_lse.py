@@ -174,5 +174,5 @@ def test_the_short_form_is_the_default_where_every_clip_is_short(longest, wanted
 def test_the_pipeline_names_the_short_form_where_it_refuses():
     metric = LSE("syncnet_pipeline", Frozen(seeded(0), "syncnet.seeded"))
     views = FakeViews({}, {"pred": torch.ones(16_000)})
-    with pytest.raises(Unscorable, match="lse.syncnet_short takes tracks of 25 frames"):
+    with pytest.raises(Unscorable, match=r"lse\.syncnet_short takes tracks of 25 frames"):
         metric.measure(views)

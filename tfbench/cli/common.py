@@ -25,10 +25,10 @@ MetricsOption = Annotated[
     typer.Option(help="Names with commas, such as psnr,lse.syncnet_short; default: all that fit."),
 ]
 EvaluatorsOption = Annotated[
-    str | None,
+    str,
     typer.Option(
-        help="Set of networks that judge, or such as offline+efd=emotion_fan.ferplus; "
-        "default: official if complete, else offline."
+        help="Set of networks that judge: official, offline, auto (official where it is on this "
+        "machine, else offline), or one with changes, such as auto+efd=emotion_fan.ferplus."
     ),
 ]
 OutOption = Annotated[
@@ -70,7 +70,7 @@ def plan(
     dataset: Dataset,
     protocol: Protocol,
     metrics: str | None,
-    evaluators: str | None,
+    evaluators: str,
     *,
     folder: Path | None,
     seed: int = 0,
@@ -80,31 +80,27 @@ def plan(
     from tfbench.evaluation.evaluators import choose, longest_clip
     from tfbench.evaluation.run import Evaluation
 
-    judges = evaluators_or_default(evaluators)
-    chosen = choose(names(metrics), judges, protocol, longest_clip(dataset))
+    chosen = choose(names(metrics), evaluators, protocol, longest_clip(dataset))
+    say_judges(chosen, evaluators)
     say_left_out(chosen)
-    usual = Path("runs", dataset.label, generator.label, f"{protocol.name}-{judges}")
+    usual = Path("runs", dataset.label, generator.label, f"{protocol.name}-{evaluators}")
     return Evaluation(
         generator=generator,
         dataset=dataset,
         protocol=protocol,
         metrics=chosen.metrics,
-        evaluators=judges,
+        evaluators=evaluators,
         folder=folder or usual,
         seed=seed,
         limit=limit,
     )
 
 
-def evaluators_or_default(name: str | None) -> str:
-    """Return the evaluator set, telling which one is taken where none was named."""
-    from tfbench.evaluation.evaluators import default_set
-
-    if name is not None:
-        return name
-    chosen, why = default_set()
-    notes.print(f"evaluators '{chosen}': {why}", highlight=False, soft_wrap=True)
-    return chosen
+def say_judges(chosen: Chosen, evaluators: str) -> None:
+    """Tell which network judges for which metric."""
+    judges = (metric.info for metric in chosen.metrics if metric.needs_network)
+    said = ", ".join(f"{info.definition} by {info.evaluator}" for info in judges)
+    notes.print(f"evaluators '{evaluators}': {said or 'none'}", highlight=False, soft_wrap=True)
 
 
 def say_left_out(chosen: Chosen) -> None:

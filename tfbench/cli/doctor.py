@@ -15,7 +15,11 @@ def doctor() -> None:
     """Show versions, devices, codecs, folders, and which metric works with which evaluator set."""
     console = Console()
     console.print(_machine())
-    console.print(_metrics())
+    table, wrong = _metrics()
+    console.print(table)
+    for network, why in wrong.items():
+        console.print(f"[red]{network}[/]: ", end="")
+        console.print(why, markup=False, highlight=False, soft_wrap=True)
 
 
 def _machine() -> Table:
@@ -41,24 +45,39 @@ def _machine() -> Table:
     return table
 
 
-def _metrics() -> Table:
+def _metrics() -> tuple[Table, dict[str, str]]:
+    """Return which network judges in which set, and what keeps a network from working."""
+    from tfbench.core.registry import registry
+    from tfbench.evaluation.evaluators import evaluator_set, evaluator_sets
+
+    table = Table(title="metrics", title_justify="left", caption_justify="left")
+    table.caption = "[green]works[/]  [red]does not, for the reason below[/]  — not in this set"
+    sets = {name: evaluator_set(name) for name in evaluator_sets()}
+    for head in ("metric", *sets):
+        table.add_column(head)
+    wrong: dict[str, str] = {}
+    for name in registry("metrics").names():
+        table.add_row(name, *(_judge(name, networks, wrong) for networks in sets.values()))
+    return table, wrong
+
+
+def _judge(name: str, networks: dict[str, str], wrong: dict[str, str]) -> str:
+    """Try one metric with one set; what goes wrong is added by network."""
     from tfbench.core.errors import TfbenchError
     from tfbench.core.registry import registry
-    from tfbench.evaluation.evaluators import build_metric, evaluator_set, evaluator_sets
+    from tfbench.evaluation.evaluators import load_network
 
-    table = Table(title="metrics", title_justify="left")
-    for head in ("metric", "evaluators", "works", "network, or what is missing"):
-        table.add_column(head)
-    for name in registry("metrics").names():
-        for choice in evaluator_sets():
-            try:
-                metric = build_metric(name, evaluator_set(choice))
-            except TfbenchError as error:
-                table.add_row(name, choice, BAD, str(error).replace("[", "\\["))
-            else:
-                judge = metric.info.evaluator or "needs no network"
-                table.add_row(name, choice, GOOD, judge)
-    return table
+    if not registry("metrics").load(name).needs_network:
+        return "[green]needs no network[/]"
+    if name not in networks:
+        return "—"
+    network = networks[name]
+    if network not in wrong:
+        try:
+            load_network(network)
+        except TfbenchError as error:
+            wrong[network] = str(error)
+    return f"[red]{network}[/]" if network in wrong else f"[green]{network}[/]"
 
 
 def _yes(value: bool) -> str:

@@ -25,7 +25,7 @@ def evaluate_command(
         list[str] | None, typer.Option("--data", help="A setting of the data set, key=value.")
     ] = None,
     metrics: common.MetricsOption = None,
-    evaluators: common.EvaluatorsOption = None,
+    evaluators: common.EvaluatorsOption = "auto",
     seed: Annotated[int, typer.Option(help="Of the method's random draws.")] = 0,
     out: common.OutOption = None,
     leaderboards: common.LeaderboardsOption = Path("leaderboards"),

@@ -26,7 +26,7 @@ def score(
         str | None, typer.Option(help="Name of the data; default: that of the reference folder.")
     ] = None,
     metrics: common.MetricsOption = None,
-    evaluators: common.EvaluatorsOption = None,
+    evaluators: common.EvaluatorsOption = "auto",
     out: common.OutOption = None,
     leaderboards: common.LeaderboardsOption = Path("leaderboards"),
     accelerator: common.AcceleratorOption = "auto",

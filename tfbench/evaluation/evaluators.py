@@ -3,8 +3,10 @@
 `configs/evaluators/<set>.yaml` maps a metric to the name of a network, `stem.variant`, and
 `<metric>.<keyword>` to a network that helps it where it is on the machine. Inside a set nothing
 falls back: a metric whose network is not on this machine is refused with what is missing, so that
-a number never silently comes from another judge. A name such as `offline+efd=emotion_fan.ferplus`
-is a set with changes.
+a number never silently comes from another judge. The set `auto`, made on each machine, takes for
+every metric the network of `official` where it is here, else that of `offline`; as everywhere, the
+judge is part of a column's key, so numbers of different judges never meet. A name such as
+`offline+efd=emotion_fan.ferplus` is a set with changes.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tfbench.core.assets import state
 from tfbench.core.config import load_mapping
 from tfbench.core.errors import ConfigError, InputError, MissingAsset, TfbenchError, UnknownName
 from tfbench.core.paths import configs_dir
@@ -25,20 +28,25 @@ if TYPE_CHECKING:
     from tfbench.nets.frozen import Frozen
 
 __all__ = [
+    "AUTO",
     "Chosen",
     "build_metric",
     "choose",
-    "default_set",
     "evaluator_set",
     "evaluator_sets",
+    "is_here",
     "load_network",
     "longest_clip",
 ]
 
 
+AUTO = "auto"
+
+
 def evaluator_sets() -> tuple[str, ...]:
-    """Return the names of all evaluator sets."""
-    return tuple(sorted(path.stem for path in (configs_dir() / "evaluators").glob("*.yaml")))
+    """Return the names of all evaluator sets, `auto` first."""
+    files = (configs_dir() / "evaluators").glob("*.yaml")
+    return (AUTO, *sorted(path.stem for path in files))
 
 
 def evaluator_set(name: str) -> dict[str, str]:
@@ -52,7 +60,7 @@ def evaluator_set(name: str) -> dict[str, str]:
         ConfigError: The file does not map names to names, or a change is not `metric=network`.
     """
     stem, *changes = name.split("+")
-    mapping = _read_set(stem)
+    mapping = _auto() if stem == AUTO else _read_set(stem)
     for change in changes:
         metric, equals, network = change.partition("=")
         if not (metric and equals and network):
@@ -74,19 +82,17 @@ def _read_set(name: str) -> dict[str, str]:
     return mapping
 
 
-def default_set() -> tuple[str, str]:
-    """Choose the set for a user who has named none.
+def _auto() -> dict[str, str]:
+    official, offline = _read_set("official"), _read_set("offline")
+    here = {metric: network for metric, network in official.items() if is_here(network)}
+    return official | offline | here
 
-    Returns:
-        "official" if all its networks are on this machine, else "offline"; and why.
-    """
-    for metric, network in evaluator_set("official").items():
-        try:
-            load_network(network)
-        except MissingAsset:
-            why = f"'official' lacks {network} for {metric}: see `tfbench assets list`"
-            return "offline", f"{why}; numbers of different sets never share a column"
-    return "official", "all its networks are here"
+
+def is_here(network: str) -> bool:
+    """Tell whether a network's file is on this machine, without loading or hashing it."""
+    parsed = parse_name(network)
+    asset = registry("networks").load(parsed.stem).VARIANTS[parsed.variant]
+    return not asset or state(asset) == "present"
 
 
 def load_network(name: str) -> Frozen[Any]:

@@ -125,7 +125,7 @@ class ClipViews:
         self._features = features
         self._device = device
         self._transcript = transcript
-        self._parts: dict[ViewKey, tuple[Part, ...] | Unscorable] = {}
+        self._parts: dict[ViewKey, tuple[Part, ...] | Exception] = {}
         self._faces: dict[str, Faces] = {}
 
     def parts(self, key: ViewKey) -> tuple[Part, ...]:
@@ -133,7 +133,7 @@ class ClipViews:
         if key not in self._parts:
             self._compute(key.side, [k for k in self._keys if k.side == key.side] or [key])
         found = self._parts[key]
-        if isinstance(found, Unscorable):
+        if isinstance(found, Exception):
             raise found
         return found
 
@@ -273,11 +273,22 @@ class _Stream:
         self.place = _Place(key.crop, name, start, stop, regions)
         self.tail: list[Tensor] = []
         self.values: list[Tensor] = []
+        self.error: Exception | None = None
 
     def feed(self, first: int, n: int, cut: Any, device: torch.device) -> None:
-        """Take the frames from `first` on that belong to this part."""
-        if first + n <= self.start or (self.stop is not None and first >= self.stop):
+        """Take the frames from `first` on that belong to this part, unless it has failed."""
+        after = self.stop is not None and first >= self.stop
+        if after or first + n <= self.start or self.error is not None:
             return
+        try:
+            self._extract(first, n, cut, device)
+        except InputError as error:
+            self.error = Unscorable(str(error))
+        except Exception as error:
+            # Kept for the metric that asks for this view, so that no other metric fails with it.
+            self.error = error
+
+    def _extract(self, first: int, n: int, cut: Any, device: torch.device) -> None:
         inputs = [frames.to(device) for frames in cut(self.place)]
         if self.tail:
             inputs = [torch.cat(both) for both in zip(self.tail, inputs, strict=True)]
@@ -333,7 +344,10 @@ def _cutter(sides: tuple[Tensor, ...], first: int) -> Any:
     return cut
 
 
-def _collect(streams: Sequence[_Stream]) -> tuple[Part, ...] | Unscorable:
+def _collect(streams: Sequence[_Stream]) -> tuple[Part, ...] | Exception:
+    for stream in streams:
+        if stream.error is not None:
+            return stream.error
     parts = tuple(
         Part(s.name, s.start, s.stop or 0, torch.cat(s.values)) for s in streams if s.values
     )

@@ -29,7 +29,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
-from torchvision.ops import batched_nms, roi_align  # type: ignore[import-untyped]
+from torchvision.ops import batched_nms, roi_align
 
 from tfbench.core.errors import ConfigError, InputError
 

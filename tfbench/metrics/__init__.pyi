@@ -9,28 +9,56 @@ from tfbench.metrics.base import mean_of_clips as mean_of_clips
 from tfbench.metrics.base import ratio_of_clips as ratio_of_clips
 from tfbench.metrics.csim import CSIM as CSIM
 from tfbench.metrics.efd import EFD as EFD
+from tfbench.metrics.frame_consistency import FrameConsistency as FrameConsistency
+from tfbench.metrics.frame_consistency import consecutive_similarity as consecutive_similarity
 from tfbench.metrics.frechet import FrechetDistance as FrechetDistance
 from tfbench.metrics.frechet import Moments as Moments
 from tfbench.metrics.frechet import frechet_distance as frechet_distance
+from tfbench.metrics.lmd import LMD as LMD
+from tfbench.metrics.lmd import lmd_atvg as lmd_atvg
+from tfbench.metrics.lmd import lmd_eat as lmd_eat
+from tfbench.metrics.lmd import lmd_ipd as lmd_ipd
+from tfbench.metrics.lmd import lmd_vico as lmd_vico
+from tfbench.metrics.lpips import LPIPS as LPIPS
 from tfbench.metrics.lse import LSE as LSE
 from tfbench.metrics.lse import LseSettings as LseSettings
 from tfbench.metrics.lse import n_windows as n_windows
 from tfbench.metrics.lse import sync_distances as sync_distances
 from tfbench.metrics.psnr import PSNR as PSNR
+from tfbench.metrics.speech_wer import SpeechWER as SpeechWER
+from tfbench.metrics.speech_wer import SpeechWerSettings as SpeechWerSettings
+from tfbench.metrics.ssim import SSIM as SSIM
+from tfbench.metrics.temporal_flickering import TemporalFlickering as TemporalFlickering
+from tfbench.metrics.temporal_flickering import stillness as stillness
+from tfbench.metrics.wer import WER as WER
 
 __all__ = [
     "CSIM",
     "EFD",
+    "LMD",
+    "LPIPS",
     "LSE",
     "PSNR",
+    "SSIM",
+    "WER",
+    "FrameConsistency",
     "FrechetDistance",
     "LseSettings",
     "Moments",
+    "SpeechWER",
+    "SpeechWerSettings",
     "TalkingFaceMetric",
+    "TemporalFlickering",
     "clip_values",
+    "consecutive_similarity",
     "frechet_distance",
+    "lmd_atvg",
+    "lmd_eat",
+    "lmd_ipd",
+    "lmd_vico",
     "mean_of_clips",
     "n_windows",
     "ratio_of_clips",
+    "stillness",
     "sync_distances",
 ]

@@ -127,10 +127,11 @@ class FrechetDistance(TalkingFaceMetric):
     """Fréchet distance on a named feature network.
 
     Definitions: `face`, on the box of the detected face, which must be found in every clip;
-    `frame`, on the whole frame. Every frame is a sample.
+    `frame`, on the whole frame; `scene`, the whole frame of a conversation's scene, under the name
+    that its tables use (TCCP). Every frame is a sample.
 
     Args:
-        definition: `face` or `frame`.
+        definition: `face`, `frame` or `scene`.
         network: Has `embed(frames uint8 (t, 3, h, w)) -> (t, d)`.
     """
 
@@ -138,7 +139,11 @@ class FrechetDistance(TalkingFaceMetric):
     reduction = "set"
     needs_network = True
     higher_is_better = False
-    definitions: ClassVar[Mapping[str, Crop]] = {"face": FaceBox(), "frame": WholeFrame()}
+    definitions: ClassVar[Mapping[str, Crop]] = {
+        "face": FaceBox(),
+        "frame": WholeFrame(),
+        "scene": WholeFrame(),
+    }
 
     pred_features: list[Tensor]
     ref_features: list[Tensor]

@@ -8,20 +8,12 @@ which wraps around and can raise or lower its numbers; this one does not.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
-
 import torch
 from torch import Tensor
 
 from tfbench.core.errors import InputError
-from tfbench.core.types import Column, Score, ViewKey, Views
-from tfbench.faces.crop import FaceBox, WholeFrame
-from tfbench.metrics.base import TalkingFaceMetric
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from tfbench.core.types import Crop
+from tfbench.core.types import Column
+from tfbench.metrics._frames import FrameComparison
 
 __all__ = ["PSNR", "psnr"]
 
@@ -54,7 +46,7 @@ def _mse(pred: Tensor, ref: Tensor) -> Tensor:
     return difference.square_().sum(dtype=torch.int64).to(torch.float64) / pred.numel()
 
 
-class PSNR(TalkingFaceMetric):
+class PSNR(FrameComparison):
     """PSNR in decibels.
 
     Definitions: `frame`, over the whole frame; `face`, over the true face's box on both sides.
@@ -69,37 +61,8 @@ class PSNR(TalkingFaceMetric):
 
     name = "psnr"
     higher_is_better = True
-    definitions: ClassVar[Mapping[str, Crop]] = {"frame": WholeFrame(), "face": FaceBox()}
     columns = (Column("PSNR", "dB", higher_is_better=True),)
 
-    values: list[Tensor]
-
-    def __init__(self, definition: str | None = None) -> None:
-        super().__init__(definition)
-        self.add_rows("values")
-
-    @property
-    def needs(self) -> tuple[ViewKey, ...]:
-        """PSNR of each pair of frames."""
-        return (ViewKey("psnr", "pair", self.settings, extract=psnr),)
-
-    def measure(self, views: Views) -> tuple[Score, ...]:
-        """Average over the frames of each part."""
-        return tuple(
-            score
-            for part in views.parts(self.needs[0])
-            for score in self.score(views, part.name, {"PSNR": float(part.values.mean())})
-        )
-
-    def update(self, pred: Tensor, ref: Tensor) -> None:
-        """Add one clip.
-
-        Args:
-            pred: uint8 (T, 3, H, W).
-            ref: uint8, same shape.
-        """
-        self.values.append(psnr(pred.to(self.device), ref.to(self.device)).mean().reshape(1, 1))
-
-    def compute(self) -> Tensor:
-        """Return the mean over clips, float64 (), decibels."""
-        return self.rows("values").mean()
+    def compare(self, pred: Tensor, ref: Tensor) -> Tensor:
+        """See `psnr`."""
+        return psnr(pred, ref)

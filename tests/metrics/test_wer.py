@@ -1,0 +1,233 @@
+import math
+import random
+
+import jiwer
+import pytest
+import torch
+
+from tests.metrics.fake_views import FakeViews
+from tfbench.core.errors import InputError, Unscorable
+from tfbench.core.types import Clip, Crop, Part, Speech, TensorVideo, ViewKey
+from tfbench.evaluation.statistics import interval
+from tfbench.evaluation.views import ClipViews
+from tfbench.faces.crop import WholeFrame
+from tfbench.metrics._error_rates import count_errors
+from tfbench.metrics.wer import WER
+from tfbench.nets.frozen import Frozen
+from tfbench.nets.lipreading import LipReader
+
+ALPHABET = " abcdefghijklmnopqrstuvwxyz世界你好"
+STEP = 8
+
+
+class LetterReader(torch.nn.Module):
+    """Reads the brightness of each frame as a letter."""
+
+    crop: Crop = WholeFrame()
+    located = False
+
+    def __init__(self, text: str = "english") -> None:
+        super().__init__()
+        self.text = text
+
+    def prepare(self, frames: torch.Tensor, regions: torch.Tensor | None = None) -> torch.Tensor:
+        assert regions is None
+        return frames.float().mean((1, 2, 3)).round().byte()
+
+    def read(self, mouths: torch.Tensor) -> str:
+        return "".join(ALPHABET[int(level) // STEP] for level in mouths)
+
+
+class Hearer(torch.nn.Module):
+    """Always hears the same, and remembers the language that it was told."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.heard = text
+        self.languages: list[str | None] = []
+
+    def transcribe(self, waveform: torch.Tensor, language: str | None = "en") -> str:
+        if not waveform.any():
+            raise InputError("the sound is silent")
+        self.languages.append(language)
+        return self.heard
+
+
+def frames(text: str) -> torch.Tensor:
+    levels = torch.tensor([ALPHABET.index(letter) * STEP for letter in text], dtype=torch.uint8)
+    return levels.reshape(-1, 1, 1, 1).expand(-1, 3, 6, 6)
+
+
+def build(text: str = "english", transcriber: Hearer | None = None) -> WER:
+    heard = None if transcriber is None else Frozen(transcriber, "whisper.test")
+    return WER("free", Frozen(LetterReader(text), "letters.test", "a" * 64), transcriber=heard)
+
+
+def views(shown: str, said: str | None, case: str = "case", cluster: str = "someone") -> FakeViews:
+    return FakeViews({"pred": [LetterReader().prepare(frames(shown))]}, {}, said, case, cluster)
+
+
+def texts(seed: int) -> tuple[str, str]:
+    draw = random.Random(seed)
+    vocabulary = ["lips", "move", "as", "speech", "tells"]
+    ref, hyp = (
+        " ".join(draw.choice(vocabulary) for _ in range(draw.randint(1, 30))) for _ in range(2)
+    )
+    return ref, hyp
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rates_are_those_of_jiwer(seed: int):
+    ref, hyp = texts(seed)
+    word, character = build().measure(views(hyp, ref))
+    assert word.value == pytest.approx(100 * jiwer.wer(ref, hyp), abs=1e-9)
+    assert character.value == pytest.approx(100 * jiwer.cer(ref, hyp), abs=1e-9)
+    assert (word.column, character.column, word.part) == ("WER", "CER", "clip")
+
+
+@pytest.mark.parametrize(
+    ("said", "shown", "wer"),
+    [
+        ("we speak", "we speak", 0.0),
+        ("We speak!", "we speak", 0.0),
+        ("we speak", "we talk", 50.0),
+        ("we speak", " ", 100.0),
+        ("yes", "no one ever said yes", 400.0),
+    ],
+)
+def test_rates_by_hand_with_all_deleted_and_above_100(said: str, shown: str, wer: float):
+    assert build().measure(views(shown, said))[0].value == wer
+
+
+def test_a_data_set_counts_the_edits_of_all_words_together():
+    pairs = [("yes", "no one said yes"), ("we all speak slowly here", "we all speak slowly here")]
+    pairs += [texts(seed) for seed in range(3)]
+    metric = build()
+    rows = []
+    for n, (ref, hyp) in enumerate(pairs):
+        rows += metric.measure(views(hyp, ref, f"case-{n}", f"person-{n}"))
+        metric.update(frames(hyp), ref)
+    refs, hyps = map(list, zip(*pairs, strict=True))
+    wanted = {"WER": 100 * jiwer.wer(refs, hyps), "CER": 100 * jiwer.cer(refs, hyps)}
+    for total in metric.aggregate(rows):
+        assert total.value == pytest.approx(wanted[total.column], abs=1e-9)
+        assert (total.n, total.warning) == (5, "")
+        assert metric.compute()[total.column].item() == pytest.approx(total.value, abs=1e-9)
+    per_clip = [row.value for row in rows if row.column == "WER"]
+    assert wanted["WER"] != pytest.approx(sum(per_clip) / 5)
+    found = interval(metric, "WER", rows, {}.__getitem__, wanted["WER"])
+    assert found.low < wanted["WER"] < found.high
+
+
+def test_frames_of_a_clip_are_read_as_the_evaluation_streams_them():
+    said = "the lips of a talking face move as the speech tells them to"
+    metric = build()
+    clips = {"pred": Clip(TensorVideo(frames(said.replace("move", "mooed"))))}
+    found = ClipViews(
+        "case", "someone", clips, {}, metric.needs, None, None, torch.device("cpu"), said
+    )
+    word, character = metric.measure(found)
+    assert (word.numerator, word.denominator) == (100.0, 13.0)
+    assert (character.numerator, character.denominator) == (200.0, float(len(said)))
+    assert word.note == "reference of the data set; text by Whisper's english normaliser"
+
+
+def test_where_nobody_wrote_the_words_a_network_hears_them_and_the_row_says_so():
+    hearer = Hearer("We speak.")
+    metric = build(transcriber=hearer)
+    heard = views("we speek", None, "a")
+    heard.sound["driving"] = torch.ones(9)
+    rows = [*metric.measure(heard), *metric.measure(views("we speak", "we speak", "b"))]
+    assert rows[0].value == 50.0
+    assert rows[0].note.startswith("reference heard by whisper.test; text by")
+    assert hearer.languages == ["en"]
+    for total in metric.aggregate(rows):
+        assert total.warning.startswith("1 of 2 references were written by a network")
+    assert metric.info.helpers[0].startswith("whisper.test ")
+
+
+def test_a_reader_of_another_language_leaves_the_language_to_the_transcriber():
+    hearer = Hearer("世界")
+    clip = views("世界", None)
+    clip.sound["driving"] = torch.ones(9)
+    assert build("basic", hearer).measure(clip)[1].value == 0.0
+    assert hearer.languages == [None]
+
+
+def test_without_words_and_without_a_transcriber_it_says_what_to_do():
+    with pytest.raises(Unscorable, match=r"no transcript.*wer\.transcriber=whisper\.base_en"):
+        build().measure(views("we speak", None))
+
+
+def test_a_silent_driving_speech_is_refused():
+    clip = views("we speak", None)
+    with pytest.raises(Unscorable, match="no sound for driving"):
+        build(transcriber=Hearer("we")).measure(clip)
+    clip.sound["driving"] = torch.zeros(9)
+    with pytest.raises(InputError, match="the sound is silent"):
+        build(transcriber=Hearer("we")).measure(clip)
+
+
+@pytest.mark.parametrize("said", ["", "...", "um, (laughs)"])
+def test_a_reference_without_words_is_refused(said: str):
+    with pytest.raises(Unscorable, match="has no word"):
+        build().measure(views("we speak", said))
+
+
+def test_chinese_has_a_character_rate_only():
+    metric = build("basic")
+    clip = views("世界你你", "世界\uff0c你好。")
+    word, character = metric.measure(clip)
+    assert word.value is None
+    assert "without spaces" in word.reason
+    assert character.value == 25.0
+    totals = metric.aggregate([word, character])
+    assert [total.value for total in totals] == [None, 25.0]
+    metric.update(frames("世界你你"), "世界\uff0c你好。")
+    assert metric.compute()["CER"].item() == 25.0
+    assert math.isnan(metric.compute()["WER"].item())
+
+
+class Cut(FakeViews):
+    """A clip of two shots."""
+
+    starts = (10, 0)
+
+    def parts(self, key: ViewKey) -> tuple[Part, ...]:
+        values = [LetterReader().prepare(frames(text)) for text in ("speak", "we")]
+        return tuple(
+            Part(f"track-{n}", start, start + len(value), value)
+            for n, (start, value) in enumerate(zip(self.starts, values, strict=True))
+        )
+
+
+def test_shots_are_read_one_after_the_other():
+    assert build().measure(Cut(words="we speak"))[0].value == 0.0
+
+
+def test_two_faces_at_a_time_are_refused():
+    both = Cut(words="we speak")
+    both.starts = (1, 0)
+    with pytest.raises(Unscorable, match="track-1 and track-0 are in the picture at the same time"):
+        build().measure(both)
+
+
+def test_more_wrong_letters_are_never_better():
+    said = "lips move as speech tells"
+    rates = [count_errors(said, "x" * k + said[k:]).characters for k in range(0, len(said) + 1, 5)]
+    assert rates == sorted(rates)
+    assert rates[0] == 0
+
+
+def test_a_reader_keeps_the_interface():
+    reader: LipReader = LetterReader()
+    assert reader.read(reader.prepare(frames("yes"))) == "yes"
+
+
+def test_speech_of_views_is_never_asked_where_the_words_are_known():
+    class Deaf(FakeViews):
+        def speech(self, side: str = "pred") -> Speech:
+            raise AssertionError
+
+    clip = Deaf({"pred": [LetterReader().prepare(frames("yes"))]}, words="yes")
+    assert build(transcriber=Hearer("no")).measure(clip)[0].value == 0.0

@@ -1,0 +1,59 @@
+"""What a network must offer to read lips for the word error rate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tfbench.core.types import Crop
+    from tfbench.media.text import Rules
+
+__all__ = ["LipReader"]
+
+
+class LipReader(Protocol):
+    """Reads what a face says from its frames alone, without being told the words.
+
+    A clip is read in two steps. `prepare` sees its frames in pieces, in order, while the clip is
+    decoded, and keeps of each frame what reading needs, such as a small mouth crop; `read` sees
+    that of all frames at once.
+    """
+
+    @property
+    def crop(self) -> Crop:
+        """What of each frame `prepare` is fed."""
+
+    @property
+    def located(self) -> bool:
+        """Whether `prepare` takes whole frames with the crop's regions."""
+
+    @property
+    def text(self) -> Rules:
+        """How the text that it writes, and the reference, are normalised before they are compared.
+
+        "english" is also how the language that it reads is known to a transcriber.
+        """
+
+    def prepare(self, frames: Tensor, regions: Tensor | None = None) -> Tensor:
+        """Keep of each frame what reading needs.
+
+        Args:
+            frames: uint8 (t, 3, h, w) RGB at 25 fps, as `crop` cuts them; whole frames where
+                `located` is true.
+            regions: float32 (t, ...), of `crop`; only where `located` is true.
+
+        Returns:
+            (t, ...), of the same type and shape for every frame.
+        """
+
+    def read(self, mouths: Tensor) -> str:
+        """Decode an utterance freely.
+
+        Args:
+            mouths: (T, ...), what `prepare` made of consecutive frames.
+
+        Returns:
+            The words, not normalised; "" where nothing is said.
+        """
