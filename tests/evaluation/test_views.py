@@ -318,3 +318,24 @@ def test_an_extractor_that_fails_leaves_the_other_views_alone(tmp_path: Path, de
         found.parts(keys[0])
     with pytest.raises(ZeroDivisionError):
         found.parts(keys[1])
+
+
+def test_sides_that_are_one_clip_are_computed_once(tmp_path: Path, detector, talking: Clip):
+    calls = []
+
+    def counted(frames: torch.Tensor) -> torch.Tensor:
+        calls.append(len(frames))
+        return mean(frames)
+
+    keys = [
+        ViewKey("mean", side, WholeFrame(), extract=counted)
+        for side in ("pred", "ref", "appearance")
+    ]
+    finder = FaceFinder(detector)
+    sha256 = {"pred": "a", "ref": "b", "appearance": "b"}
+    clips = dict.fromkeys(sha256, talking)
+    features, device = Arrays(tmp_path), torch.device("cpu")
+    found = ClipViews("a", "a", clips, sha256, keys, finder, features, device)
+    for wanted in keys:
+        assert len(found.parts(wanted)[0].values) == N
+    assert sum(calls) == 2 * N

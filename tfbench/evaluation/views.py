@@ -9,7 +9,7 @@ per-frame arrays.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ClipViews", "FaceFinder", "Faces"]
 
+CLIPS: tuple[Side, ...] = ("pred", "ref", "appearance")
+"""Sides that are whole clips with a face."""
 CHUNK = 32
 CHUNK_BYTES = 64 << 20
 MAX_LENGTH_DIFFERENCE = 5
@@ -120,7 +122,7 @@ class ClipViews:
         self.cluster = cluster
         self._clips = clips
         self._sha256 = sha256
-        self._keys = tuple(dict.fromkeys(keys))
+        self._keys = tuple(dict.fromkeys(self._first_of_its_kind(key) for key in keys))
         self._finder = finder
         self._features = features
         self._device = device
@@ -130,6 +132,7 @@ class ClipViews:
 
     def parts(self, key: ViewKey) -> tuple[Part, ...]:
         """Return the values of a view; the first call for a side computes all of that side's."""
+        key = self._first_of_its_kind(key)
         if key not in self._parts:
             self._compute(key.side, [k for k in self._keys if k.side == key.side] or [key])
         found = self._parts[key]
@@ -174,6 +177,12 @@ class ClipViews:
     def keep(self, values: Tensor) -> str:
         """Store features of this case; returns their sha256."""
         return self._features.keep(values)
+
+    def _first_of_its_kind(self, key: ViewKey) -> ViewKey:
+        """Read one side for several that are the same clip, so that it is computed once."""
+        own = self._sha256.get(key.side)
+        same = (side for side in CLIPS if key.side in CLIPS and self._sha256.get(side) == own)
+        return replace(key, side=next(same, key.side)) if own is not None else key
 
     def _clip(self, side: str) -> Clip:
         if side not in self._clips:
