@@ -42,7 +42,7 @@ def ours(clip: Path, crops: Path) -> dict[str, float]:
     finder = FaceFinder(FaceDetector())
     start = time.perf_counter()
     opened = open_clip(clip)
-    faces = finder.find(opened.video, "clip", (30.0, 15))
+    faces = finder.find(opened.video, "clip")
     first_pass = time.perf_counter() - start
     found = {"pred": opened}
     finder.find = lambda *_: faces  # type: ignore[method-assign]
@@ -54,7 +54,7 @@ def ours(clip: Path, crops: Path) -> dict[str, float]:
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     (key,) = metric.needs
-    tracks = views._tracks("pred", opened, key.crop.tracking)
+    tracks = views._tracks("pred", key.crop.tracking)
     regions = key.crop.regions(tracks[0])
     frames = torch.cat(list(opened.video.frames(tracks[0].start, tracks[0].stop)))
     if opened.video.height < 1000:

@@ -19,11 +19,13 @@ class FakeViews:
         values: Side -> one tensor for each part.
         sound: Side -> waveform.
         words: The transcript; None where there is none.
+        frames: Side -> height and width of its frames.
     """
 
     values: dict[str, list[Tensor]] = field(default_factory=dict)
     sound: dict[str, Tensor] = field(default_factory=dict)
     words: str | None = None
+    frames: dict[str, tuple[int, int]] = field(default_factory=dict)
     case: str = "case"
     cluster: str = "cluster"
     kept: dict[str, Tensor] = field(default_factory=dict)
@@ -32,7 +34,13 @@ class FakeViews:
         if key.side not in self.values:
             raise Unscorable(f"nothing for {key.side}")
         return tuple(
-            Part(f"track-{n}", 0, len(values) + key.context, values)
+            Part(
+                f"track-{n}",
+                0,
+                len(values) + key.context,
+                values,
+                self.frames.get(key.side, (0, 0)),
+            )
             for n, values in enumerate(self.values[key.side])
         )
 

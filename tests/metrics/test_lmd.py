@@ -180,3 +180,13 @@ def test_names_and_networks():
         LMD("lip")
     with pytest.raises(Unscorable, match="without its network"):
         LMD().measure(FakeViews())
+
+
+@pytest.mark.parametrize("definition", ["atvg", "eat", "vico"])
+def test_definitions_in_pixels_refuse_frames_of_two_sizes(definition: str):
+    points = [face().repeat_interleave(2, 1)]
+    views = FakeViews({"pred": points, "ref": points})
+    views.frames = {"pred": (96, 128), "ref": (192, 256)}
+    with pytest.raises(Unscorable, match="frames of 128x96 and 256x192"):
+        build(definition).measure(views)
+    assert build("ipd").measure(views)[0].value == 0

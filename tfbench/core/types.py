@@ -405,12 +405,14 @@ class Part:
         start: First frame.
         stop: Frame after the last one.
         values: (stop - start - context, ...), on the CPU.
+        frame: Height and width of the clip's frames, pixels.
     """
 
     name: str
     start: int
     stop: int
     values: Tensor
+    frame: tuple[int, int] = (0, 0)
 
 
 class Views(Protocol):

@@ -263,6 +263,7 @@ class ClipViews:
         for sides in chunks:
             cut = functools.cache(_cutter(sides, first))
             for stream in streams:
+                stream.frame = (sides[0].shape[2], sides[0].shape[3])
                 stream.feed(first, sides[0].shape[0], cut, self._device)
             first += sides[0].shape[0]
         for stream in streams:
@@ -283,6 +284,7 @@ class _Stream:
         self.tail: list[Tensor] = []
         self.values: list[Tensor] = []
         self.error: Exception | None = None
+        self.frame = (0, 0)
 
     def feed(self, first: int, n: int, cut: Any, device: torch.device) -> None:
         """Take the frames from `first` on that belong to this part, unless it has failed."""
@@ -358,7 +360,9 @@ def _collect(streams: Sequence[_Stream]) -> tuple[Part, ...] | Exception:
         if stream.error is not None:
             return stream.error
     parts = tuple(
-        Part(s.name, s.start, s.stop or 0, torch.cat(s.values)) for s in streams if s.values
+        Part(s.name, s.start, s.stop or 0, torch.cat(s.values), s.frame)
+        for s in streams
+        if s.values
     )
     if parts:
         return parts
@@ -403,7 +407,13 @@ def _trimmed(p: Part, r: Part, n: int, context: tuple[int, int]) -> tuple[Part, 
     """Cut two parts down to the frames that both have, among the first n."""
     start, stop = max(p.start, r.start), min(p.stop, r.stop, n)
     one, other = (
-        Part(r.name, start, stop, part.values[start - part.start :][: max(stop - start - c, 0)])
+        replace(
+            part,
+            name=r.name,
+            start=start,
+            stop=stop,
+            values=part.values[start - part.start :][: max(stop - start - c, 0)],
+        )
         for part, c in zip((p, r), context, strict=True)
     )
     return one, other

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from tfbench.core.errors import InputError
+from tfbench.core.errors import InputError, Unscorable
 from tfbench.core.types import Column, Score, ViewKey, Views
 from tfbench.metrics.base import TalkingFaceMetric
 
@@ -153,9 +153,16 @@ class LMD(TalkingFaceMetric):
         """Compare each face with the true one in the frames that show both."""
         as_68 = self._judge().module.as_68
         names = [column.name for column in self.columns]
+        pairs = views.pairs(*self.needs)
+        if self.definition != "ipd" and pairs[0][0].frame != pairs[0][1].frame:
+            sizes = " and ".join(f"{part.frame[1]}x{part.frame[0]}" for part in pairs[0])
+            raise Unscorable(
+                f"the scored and the true clip have frames of {sizes}, and lmd.{self.definition} "
+                "is in pixels: make them one size, or take lmd.ipd"
+            )
         return tuple(
             score
-            for pred, ref in views.pairs(*self.needs)
+            for pred, ref in pairs
             for values in [self._compare(as_68(pred.values), as_68(ref.values))[0].tolist()]
             for score in self.score(views, pred.name, dict(zip(names, values, strict=True)))
         )
