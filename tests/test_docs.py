@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs import DOCS, blocks
+from tfbench.evaluation.leaderboard import build, orphaned, stale
 
 
 def test_the_page_of_metrics_is_up_to_date():
@@ -32,3 +33,11 @@ def test_links_between_pages_lead_somewhere(page: Path):
         target = part.partition(")")[0]
         if not target.startswith("http"):
             assert (page.parent / target.partition("#")[0]).exists(), target
+
+
+def test_the_leaderboards_are_up_to_date():
+    """`tfbench leaderboard` makes them anew."""
+    folder = DOCS.parent / "leaderboards"
+    pages = build(folder)
+    assert not stale(pages)
+    assert not orphaned(folder, pages)

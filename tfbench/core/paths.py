@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["assets_dir", "cache_dir", "configs_dir", "home"]
+__all__ = ["assets_dir", "cache_dir", "configs_dir", "home", "published_dir"]
 
 
 def home() -> Path:
@@ -26,6 +26,16 @@ def cache_dir() -> Path:
 
 def configs_dir() -> Path:
     """Return the folder of the shipped configs, in an installed wheel or in a checkout."""
+    return _shipped("_configs", "configs")
+
+
+def published_dir() -> Path:
+    """Return the folder of the shipped tables out of papers."""
+    return _shipped("_published", "leaderboards/published")
+
+
+def _shipped(installed: str, in_checkout: str) -> Path:
+    """Return where the build has put a folder, or where a checkout holds it."""
     package = Path(__file__).resolve().parent.parent
-    installed = package / "_configs"
-    return installed if installed.is_dir() else package.parent / "configs"
+    folder = package / installed
+    return folder if folder.is_dir() else package.parent / in_checkout
