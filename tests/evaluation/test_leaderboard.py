@@ -431,3 +431,9 @@ def test_costs_have_a_page_with_a_table_for_each_device(tmp_path: Path):
     assert "| a | 128x256 | — | 1 | 40.00 | 80.0 | 2.50 | 1.000 |" in text
     shown = costs_page([cost], [paper(published(kind="efficiency"))])
     assert "[mock](papers/mock.md), Table 1" in shown
+
+
+def test_the_pages_of_the_checkout_are_fresh():
+    folder = Path(__file__).resolve().parents[2] / "leaderboards"
+    pages = build(folder)
+    assert stale(pages) + orphaned(folder, pages) == []

@@ -291,6 +291,10 @@ def test_columns_name_known_metrics(path: Path):
     assert named <= METRICS
 
 
+def test_every_paper_whose_text_is_here_is_transcribed(texts: dict[str, str]):
+    assert set(texts) <= {path.stem for path in PUBLISHED.glob("*.yaml")}
+
+
 @pytest.mark.parametrize(
     ("text", "values", "there"),
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
+import secrets
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["storage_errors", "write_atomically"]
+__all__ = ["storage_errors", "temporary", "write_atomically"]
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
-CLOSED = {errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR}
+CLOSED = {errno.EACCES, errno.EEXIST, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR}
 
 
 @contextmanager
@@ -54,13 +54,22 @@ def write_atomically(path: Path, data: bytes) -> None:
     """
     with storage_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        part = temporary(path)
         try:
-            with os.fdopen(handle, "wb") as sink:
+            with part.open("xb") as sink:
                 sink.write(data)
                 sink.flush()
                 os.fsync(sink.fileno())
-            os.replace(name, path)  # noqa: PTH105
+            part.replace(path)
         except BaseException:
-            os.unlink(name)  # noqa: PTH108
+            part.unlink(missing_ok=True)
             raise
+
+
+def temporary(path: Path) -> Path:
+    """Return a hidden name beside a path that nothing has; its ending is kept.
+
+    Unlike a file of `tempfile`, one that is opened there gets the rights that the user's umask
+    gives.
+    """
+    return path.with_name(f".{path.stem}.{secrets.token_hex(6)}{path.suffix}")

@@ -8,8 +8,6 @@ give.
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +19,7 @@ import torch
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
 from tfbench.core.errors import InputError
+from tfbench.core.files import temporary
 from tfbench.core.types import FPS, Clip, Speech, Video
 from tfbench.media.audio import read_speech
 from tfbench.media.timing import Ticker
@@ -161,13 +160,12 @@ def write_video(
         InputError: There is no frame, or a chunk is not what it should be.
     """
     path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".mp4")
-    os.close(handle)
+    part = temporary(path.with_suffix(".mp4"))
     try:
-        n = _encode(name, frames, Fraction(fps), speech, f"{MARK}; {comment}", crf)
-        os.replace(name, path)  # noqa: PTH105
+        n = _encode(str(part), frames, Fraction(fps), speech, f"{MARK}; {comment}", crf)
+        part.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
     return n
 
