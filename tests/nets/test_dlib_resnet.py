@@ -8,12 +8,13 @@ import pytest
 import torch
 from skimage import data
 
-from tfbench.core.errors import InputError, MissingAsset, UnknownName
+from tfbench.core.errors import AssetError, InputError, MissingAsset, UnknownName
 from tfbench.faces.crop import FaceInFrame
 from tfbench.faces.detect import FaceDetector
 from tfbench.faces.landmarks import Window, dlib_file
 from tfbench.media.video import VideoFile
 from tfbench.nets import dlib_resnet
+from tfbench.nets._dlib_file import read_weights
 
 dlib = pytest.importorskip("dlib")
 
@@ -67,12 +68,37 @@ def test_loads_by_name_with_the_hash_of_the_networks_file(frozen):
         dlib_resnet.load("v2")
 
 
-def test_is_pickled_without_its_network(frozen, frame):
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_network_equals_dlibs_on_any_chip(frozen, seed: int):
+    draw = np.random.default_rng(seed)
+    coarse = torch.from_numpy(draw.uniform(0, 255, (2, 3, 12, 12)).astype(np.float32))
+    smooth = torch.nn.functional.interpolate(coarse, (150, 150), mode="bicubic").clamp(0, 255)
+    chips = smooth.byte().permute(0, 2, 3, 1).contiguous().numpy()
+    network = dlib.face_recognition_model_v1(str(dlib_file(dlib_resnet.NETWORK)))
+    wanted = np.array(network.compute_face_descriptor(list(chips)))
+    with torch.inference_mode():
+        found = frozen.module.net(torch.from_numpy(chips).permute(0, 3, 1, 2).float())
+    assert np.abs(found.numpy() - wanted).max() < 1e-5
+
+
+def test_the_weights_are_those_of_the_whole_file():
+    convolutions, last = read_weights(dlib_file(dlib_resnet.NETWORK))
+    assert [len(one.bias) for one in convolutions[::4]] == [32, 32, 64, 64, 128, 128, 256, 256]
+    assert last.shape == (128, 256)
+    n_read = sum(one.weight.numel() + 3 * len(one.bias) for one in convolutions) + last.numel()
+    assert 0 <= dlib_file(dlib_resnet.NETWORK).stat().st_size - 4 * n_read < 32_000
+
+
+def test_another_file_is_refused(tmp_path: Path):
+    (tmp_path / "network.dat").write_bytes(b"something else")
+    with pytest.raises(AssetError, match="wanted is 55533b28"):
+        read_weights(tmp_path / "network.dat")
+
+
+def test_survives_pickling_and_copying(frozen, frame):
     wanted = frozen.module.embed(frame, BOX)
-    text = pickle.dumps(frozen)
-    assert len(text) < 10_000
-    assert torch.equal(pickle.loads(text).module.embed(frame, BOX), wanted)
-    assert len(pickle.dumps(copy.deepcopy(frozen))) < 10_000
+    for again in (pickle.loads(pickle.dumps(frozen)), copy.deepcopy(frozen)):
+        assert torch.equal(again.module.embed(frame, BOX), wanted)
 
 
 def test_other_input_is_refused(frozen, frame):
