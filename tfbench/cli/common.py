@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -152,10 +153,14 @@ def report(result: Result) -> None:
         name = f"{cell.column}{unit}{arrow}"
         table.add_row(name, value, span, clips, cell.definition, judge)
     console.print(table)
+    columns: dict[tuple[str, int], list[str]] = defaultdict(list)
     for cell in result.cells:
         for why, n in cell.reasons.items():
-            notes.print(f"[yellow]{cell.column}[/], {n} not scored: ", end="")
-            notes.print(why, markup=False, highlight=False, soft_wrap=True)
+            columns[why, n].append(cell.column)
+    for (why, n), names in columns.items():
+        notes.print(f"[yellow]{', '.join(dict.fromkeys(names))}[/], {n} not scored: ", end="")
+        notes.print(why, markup=False, highlight=False, soft_wrap=True)
+    for cell in result.cells:
         if cell.warning:
             notes.print(f"[yellow]{cell.column}:[/] {cell.warning}", highlight=False)
 

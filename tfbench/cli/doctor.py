@@ -51,7 +51,7 @@ def _metrics() -> tuple[Table, dict[str, str]]:
     from tfbench.evaluation.evaluators import evaluator_set, evaluator_sets
 
     table = Table(title="metrics", title_justify="left", caption_justify="left")
-    table.caption = "[green]works[/]  [red]does not, for the reason below[/]  — not in this set"
+    table.caption = "✓ works   ✗ does not, for the reason below   — not in this set"
     sets = {name: evaluator_set(name) for name in evaluator_sets()}
     for head in ("metric", *sets):
         table.add_column(head)
@@ -68,7 +68,7 @@ def _judge(name: str, networks: dict[str, str], wrong: dict[str, str]) -> str:
     from tfbench.evaluation.evaluators import load_network
 
     if not registry("metrics").load(name).needs_network:
-        return "[green]needs no network[/]"
+        return "[green]✓[/] no network"
     if name not in networks:
         return "—"
     network = networks[name]
@@ -77,7 +77,7 @@ def _judge(name: str, networks: dict[str, str], wrong: dict[str, str]) -> str:
             load_network(network)
         except TfbenchError as error:
             wrong[network] = str(error)
-    return f"[red]{network}[/]" if network in wrong else f"[green]{network}[/]"
+    return f"[red]✗[/] {network}" if network in wrong else f"[green]✓[/] {network}"
 
 
 def _yes(value: bool) -> str:
