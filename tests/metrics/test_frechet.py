@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.linalg import sqrtm
+from torchmetrics.image.fid import _compute_fid
 
 from tfbench.core.errors import InputError
 from tfbench.core.types import Score
@@ -37,6 +38,15 @@ def test_equals_the_matrix_square_root(n1: int, n2: int, d: int):
     one, two = random_sets(n1, n2, d)
     got = frechet_distance(Moments([one]), Moments([two]))
     assert got == pytest.approx(by_matrix_root(one, two), rel=1e-9)
+
+
+@pytest.mark.parametrize(("n1", "n2", "d"), [(500, 400, 64), (3000, 900, 256)])
+def test_equals_torchmetrics(n1: int, n2: int, d: int):
+    """Its arithmetic of FID, on the same random features."""
+    one, two = random_sets(n1, n2, d)
+    wanted = _compute_fid(one.mean(0), one.T.cov(), two.mean(0), two.T.cov())
+    got = frechet_distance(Moments([one]), Moments([two]))
+    assert got == pytest.approx(float(wanted), rel=1e-9)
 
 
 def test_fewer_samples_than_dimensions_equals_the_full_computation():
