@@ -25,10 +25,10 @@ class FakeViews:
     values: dict[str, list[Tensor]] = field(default_factory=dict)
     sound: dict[str, Tensor] = field(default_factory=dict)
     words: str | None = None
-    frames: dict[str, tuple[int, int]] = field(default_factory=dict)
     case: str = "case"
     cluster: str = "cluster"
     kept: dict[str, Tensor] = field(default_factory=dict)
+    frames: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def parts(self, key: ViewKey) -> tuple[Part, ...]:
         if key.side not in self.values:
