@@ -268,7 +268,8 @@ class Window:
         if self.zoom > 1:
             large = F.interpolate(inside[None].float(), scale_factor=self.zoom, mode="bilinear")
             inside = large[0].round().to(torch.uint8)
-        self.pixels = np.ascontiguousarray(inside.permute(1, 2, 0).cpu().numpy())
+        # Stacking planes is several times as fast as copying a permuted view.
+        self.pixels = np.stack(list(inside.cpu().numpy()), axis=-1)
 
     def rectangle(self, shift: tuple[float, float] = (0.0, 0.0)) -> tuple[int, int, int, int]:
         """Return dlib's rectangle in the window: left, top, right, bottom, all inclusive.

@@ -47,6 +47,8 @@ NETWORK = "dlib_face_recognition_resnet_model_v1.dat"
 PREDICTOR = "shape_predictor_5_face_landmarks.dat"
 CHIP = 150
 PADDING = 0.25
+PIECE = 32
+"""Chips that go through the network at once; bounds memory."""
 MEAN = (122.782, 117.001, 104.298)
 REACH = 1.5
 """How far around the centre a chip may reach, in sides of dlib's rectangle."""
@@ -149,10 +151,10 @@ class DlibFaces(nn.Module):
         if len(frames) == 0:
             return torch.zeros(0, 128, device=frames.device)
         chips = [self.aligner.chip(f, b) for f, b in zip(frames, regions.tolist(), strict=True)]
-        stacked = torch.stack([torch.from_numpy(chip) for chip in chips]).to(frames.device)
+        stacked = torch.stack([torch.from_numpy(chip) for chip in chips]).to(self.net.mean.device)
         with full_precision():
-            found: Tensor = self.net(stacked.permute(0, 3, 1, 2).float())
-        return found
+            pieces = [self.net(x.permute(0, 3, 1, 2).float()) for x in stacked.split(PIECE)]
+        return torch.cat(pieces)
 
 
 class _Aligner:

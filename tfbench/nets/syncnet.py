@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tfbench.core.errors import AssetError, InputError
+from tfbench.core.errors import InputError
+from tfbench.nets._checkpoint import fill, read_state
 from tfbench.nets.frozen import Frozen, full_precision
 
 if TYPE_CHECKING:
@@ -139,14 +140,8 @@ def load_state(path: Path) -> SyncNet:
     Raises:
         AssetError: The file cannot be read, or is of another architecture; names the parameter.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a cut-off pickle raises whatever its last bytes happen to mean
-        raise AssetError(f"{path} is no readable checkpoint (cut off?): {error}") from error
     net = SyncNet()
-    own = net.state_dict()
-    _compare(path, state, own)
-    net.load_state_dict({**own, **state})
+    fill(net, read_state(path), f"{path} is not a SyncNet checkpoint")
     return net
 
 
@@ -362,27 +357,3 @@ def _lips(frames: Tensor, layers: list[_FirstLayer | _Folded | _Pool]) -> Tensor
     for layer in layers:
         x = layer(x)
     return x.flatten(1)
-
-
-def _compare(path: Path, state: object, wanted: dict[str, Tensor]) -> None:
-    """Refuse a state dict of another architecture, naming the first difference.
-
-    Checkpoints older than PyTorch 0.4.1, as the official one is, have no batch counters; nothing
-    is computed from them.
-    """
-    if not isinstance(state, dict):
-        raise AssetError(f"{path} holds a {type(state).__name__}, not SyncNet's state dict")
-    counters = {name for name in wanted if name.endswith("num_batches_tracked")}
-    missing = [name for name in wanted if name not in state and name not in counters]
-    extra = [name for name in state if name not in wanted]
-    shapes = [n for n in wanted if n in state and state[n].shape != wanted[n].shape]
-    for names, what in (
-        (missing, "lacks"),
-        (extra, "has the unknown"),
-        (shapes, "has a misshapen"),
-    ):
-        if names:
-            raise AssetError(
-                f"{path} is not a SyncNet checkpoint: it {what} parameter '{names[0]}' "
-                f"({len(names)} such in all)"
-            )
