@@ -231,9 +231,13 @@ def test_errors_are_one_line_and_exit_code_1(tmp_path: Path):
 
 
 def test_ctrl_c_says_how_to_go_on_and_the_second_start_does(tmp_path: Path, clips: Path):
-    script = tmp_path / "slow.py"
+    script, first, go_on = (tmp_path / name for name in ("slow.py", "first", "go-on"))
     script.write_text(
-        "import shutil, sys, time; time.sleep(0.7); shutil.copy(sys.argv[1], sys.argv[2])"
+        "import pathlib, shutil, sys, time\n"
+        f"first, go_on = pathlib.Path({str(first)!r}), pathlib.Path({str(go_on)!r})\n"
+        "if first.exists() and not go_on.exists(): time.sleep(120)\n"
+        "first.touch()\n"
+        "shutil.copy(sys.argv[1], sys.argv[2])\n"
     )
     command = [
         *(sys.executable, "-m", "tfbench", "eval", "--method", "external", "--dataset", "folder"),
@@ -249,6 +253,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_second_start_does(tmp_path: Path, clip
     assert process.returncode == 130
     assert "the same command continues there" in " ".join(said.split())
     before = rows.read_bytes()
+    go_on.touch()
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
     assert done.returncode == 0
     assert rows.read_bytes().startswith(before)
