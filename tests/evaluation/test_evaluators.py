@@ -36,6 +36,8 @@ def test_a_set_may_be_changed_by_name():
         ("oflfine", UnknownName, "no evaluator set 'oflfine'; there are auto, official, offline"),
         ("offline+efd", ConfigError, r"'efd' in 'offline\+efd' is not metric=network"),
         ("offline+edf=onet.mtcnn", UnknownName, "edf"),
+        ("offline+efd=emotion_fna.ferplus", UnknownName, "emotion_fan"),
+        ("offline+efd=emotion_fan.affwild", UnknownName, "no network 'emotion_fan.affwild'"),
     ],
 )
 def test_a_set_that_cannot_be_is_refused(name: str, error: type, message: str):

@@ -66,6 +66,7 @@ def evaluator_set(name: str) -> dict[str, str]:
         if not (metric and equals and network):
             raise ConfigError(f"'{change}' in '{name}' is not metric=network")
         registry("metrics").find(metric.partition(".")[0])
+        _network_file(network)
         mapping[metric] = network
     return mapping
 
@@ -90,8 +91,7 @@ def _auto() -> dict[str, str]:
 
 def is_here(network: str) -> bool:
     """Tell whether a network's file is on this machine, without loading or hashing it."""
-    parsed = parse_name(network)
-    asset = registry("networks").load(parsed.stem).VARIANTS[parsed.variant]
+    asset = _network_file(network).VARIANTS[parse_name(network).variant]
     return not asset or state(asset) == "present"
 
 
@@ -102,13 +102,19 @@ def load_network(name: str) -> Frozen[Any]:
         UnknownName: There is no such network or variant.
         MissingAsset: Its file is not on this machine.
     """
+    module = _network_file(name)
+    network: Frozen[Any] = module.load(parse_name(name).variant)
+    return network
+
+
+def _network_file(name: str) -> Any:
+    """Return the module of a network, having checked that it knows the variant."""
     parsed = parse_name(name)
     module = registry("networks").load(parsed.stem)
     if parsed.variant not in module.VARIANTS:
         known = ", ".join(f"{parsed.stem}.{variant}" for variant in module.VARIANTS)
         raise UnknownName(f"no network '{name}'; there are {known}")
-    network: Frozen[Any] = module.load(parsed.variant)
-    return network
+    return module
 
 
 def build_metric(

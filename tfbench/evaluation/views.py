@@ -129,6 +129,7 @@ class ClipViews:
         self._transcript = transcript
         self._parts: dict[ViewKey, tuple[Part, ...] | Exception] = {}
         self._faces: dict[str, Faces] = {}
+        self._linked: dict[tuple[str, TrackSettings], tuple[FaceTrack, ...]] = {}
 
     def parts(self, key: ViewKey) -> tuple[Part, ...]:
         """Return the values of a view; the first call for a side computes all of that side's."""
@@ -227,8 +228,11 @@ class ClipViews:
         faces = self._faces[sha256]
         if side == "identity":
             return tuple(_only_face(d, settings.min_score) for d in faces.detections)
+        place = (sha256, settings)
         shots = cuts(faces.changes, settings.shot_threshold, settings.min_shot)
-        tracks = link(faces.detections, shots, settings)
+        if place not in self._linked:
+            self._linked[place] = link(faces.detections, shots, settings)
+        tracks = self._linked[place]
         if not tracks:
             raise Unscorable(f"{_words(side)}: {explain(faces.detections, shots, settings)}")
         return tracks

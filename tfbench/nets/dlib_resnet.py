@@ -11,10 +11,10 @@ pairs) and those of different persons 0.66 to 1.00 (cosine 0.77 to 0.90): the co
 lie close to 1.
 
 dlib aligns the faces, on the CPU; its network runs in PyTorch, on the weights of dlib's own file.
-Side by side on 40 real chips and two CPU cores it took 3.9 ms a face where dlib-bin took 89; the
-largest difference was 5e-7 (the largest value 0.5). Where dlib halves a map of odd size,
-the shortcut and the main path of a block differ by a row and a column, which dlib fills up with
-zeros.
+On 40 real chips and two CPU cores it took 4.7 ms a face where dlib-bin took 89; the largest
+difference was 5e-7, of values up to 0.5 (`benchmarks/dlib_resnet.py`). Where dlib halves a map of
+odd size, the shortcut and the main path of a block differ by a row and a column, which dlib fills
+up with zeros.
 """
 
 from __future__ import annotations
