@@ -242,11 +242,14 @@ class Sample:
         split: Such as "test".
         transcript: The words spoken, as the data set writes them.
         word_times: (word, start, end) in seconds.
+        phone_times: (phone, start, end) in seconds; ARPAbet without stress, "SIL" for silence.
         emotion: Such as "happy".
         level: Strength of the emotion, 1 to 3.
         landmarks: float32 (T, 68, 2), pixels.
         coefficients: float32 (T, C), 3DMM coefficients in the model's own order.
-        scene_mask: bool (T, H, W), True where the head is masked in a scene.
+        scene_mask: bool (T, H, W), True on the speaker's head in a scene.
+        listener_side: "left" or "right": where in the picture the listener of a scene stands, to
+            whom the speaker is turned.
     """
 
     id: str
@@ -255,11 +258,13 @@ class Sample:
     split: str = "test"
     transcript: str | None = None
     word_times: tuple[tuple[str, float, float], ...] | None = None
+    phone_times: tuple[tuple[str, float, float], ...] | None = None
     emotion: str | None = None
     level: int | None = None
     landmarks: Tensor | None = None
     coefficients: Tensor | None = None
     scene_mask: Tensor | None = None
+    listener_side: Literal["left", "right"] | None = None
 
 
 class Need(StrEnum):
