@@ -79,7 +79,7 @@ def test_coefficients_give_the_light_and_the_skin_back(clip):
     normals = torch.tensor([[[0.0, 0.0, 1.0]]])
     white = torch.ones(1, 1, 3)
     lit = model.illuminate(white, normals, coefficients.gamma)[0, 0].numpy()
-    light = clip._parts[0].actor.light
+    light = clip.speaker.actor.light
     assert lit == pytest.approx(light[0] + light[2] + 2 * light[6], rel=1e-4)
     forehead = head().landmarks[27]
     skin = model.texture(coefficients.texture)[0, forehead].numpy()

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["ClipSpec", "RenderedClip", "SceneSpec", "render_clip", "speak"]
+__all__ = ["ClipSpec", "Part", "RenderedClip", "SceneSpec", "render_clip", "speak"]
 
 Floats = NDArray[np.float32]
 
@@ -49,13 +49,19 @@ def speak(spec: ClipSpec) -> Utterance:
 
 
 @dataclass(frozen=True, eq=False)
-class _Part:
-    """One puppet of a clip."""
+class Part:
+    """One puppet of a clip.
+
+    Attributes:
+        actor: Who it is and where it stands.
+        performance: How it moves.
+    """
 
     actor: Actor
     performance: Performance
 
     def pose(self, frame: int) -> Posed:
+        """Pose it as in a frame of the clip."""
         return self.actor.pose(self.performance.expression[frame], self.performance.rotation[frame])
 
 
@@ -68,6 +74,7 @@ class RenderedClip:
         width: Pixels.
         utterance: What is said, with words, phones and their times in seconds.
         setting: Clothes of the speaker, light and place.
+        parts: Who is seen, the speaker first.
     """
 
     def __init__(
@@ -76,16 +83,16 @@ class RenderedClip:
         size: tuple[int, int],
         utterance: Utterance,
         setting: Setting,
-        parts: list[_Part],
+        parts: list[Part],
     ) -> None:
         self.spec, self.utterance, self.setting = spec, utterance, setting
         self.height, self.width = size
-        self._parts = parts
+        self.parts = parts
 
     @property
     def n_frames(self) -> int:
         """How many frames there are, at 25 fps."""
-        return len(self._speaker.performance.expression)
+        return len(self.speaker.performance.expression)
 
     @property
     def speech(self) -> Speech:
@@ -119,23 +126,24 @@ class RenderedClip:
         expression float32 (T, 52), ARKit weights; rotation float32 (T, 3), pitch, yaw and roll of
         the head in radians; in scenes scene_mask bool (T, H, W), True on the speaker's head.
         """
-        speaker = self._speaker
+        speaker = self.speaker
         known = {
             "landmarks": self._landmarks(),
             "coefficients": self._coefficients(),
             "expression": speaker.performance.expression,
             "rotation": speaker.performance.rotation,
         }
-        if len(self._parts) > 1:
+        if len(self.parts) > 1:
             known["scene_mask"] = np.stack([self._head(k) for k in range(self.n_frames)])
         return known
 
     @property
-    def _speaker(self) -> _Part:
-        return self._parts[0]
+    def speaker(self) -> Part:
+        """Who speaks."""
+        return self.parts[0]
 
     def _posed(self, frame: int) -> list[Posed]:
-        return [part.pose(frame) for part in self._parts]
+        return [part.pose(frame) for part in self.parts]
 
     def _head(self, frame: int) -> NDArray[np.bool_]:
         seen = self.geometry(frame)
@@ -143,11 +151,11 @@ class RenderedClip:
 
     def _landmarks(self) -> Floats:
         points = head().landmarks
-        posed = (self._speaker.pose(k).vertices[points] for k in range(self.n_frames))
+        posed = (self.speaker.pose(k).vertices[points] for k in range(self.n_frames))
         return np.stack([project(vertices, self.height, self.width)[0] for vertices in posed])
 
     def _coefficients(self) -> Floats:
-        actor, performance = self._speaker.actor, self._speaker.performance
+        actor, performance = self.speaker.actor, self.speaker.performance
         identity = actor.body.identity
         pivot = head().pivot
         turned = np.stack([rotation_matrix(angles) @ pivot for angles in performance.rotation])
@@ -183,13 +191,13 @@ def render_clip(spec: ClipSpec, size: int) -> RenderedClip:
         parts = _pair(spec, utterance, setting, seed, size)
         return RenderedClip(spec, (size, 2 * size), utterance, setting, parts)
     performance = perform(utterance, spec.emotion, spec.level, seed)
-    part = _Part(Actor(spec.identity, setting, size), performance)
+    part = Part(Actor(spec.identity, setting, size), performance)
     return RenderedClip(spec, (size, size), utterance, setting, [part])
 
 
 def _pair(
     spec: SceneSpec, utterance: Utterance, setting: Setting, seed: int, size: int
-) -> list[_Part]:
+) -> list[Part]:
     """Place the speaker and the listener and turn them to each other."""
     rng = np.random.default_rng([spec.seed, spec.attempt, 7])
     toward = -1.0 if spec.side == "left" else 1.0
@@ -204,4 +212,4 @@ def _pair(
     listener = Actor(spec.listener, other, size, listener_at)
     talk = perform(utterance, spec.emotion, spec.level, seed, (float(turns[0]), 0.0))
     attend = listen(len(talk.expression), spec.emotion, 1, seed + 1, (float(-turns[1]), 0.0))
-    return [_Part(speaker, talk), _Part(listener, attend)]
+    return [Part(speaker, talk), Part(listener, attend)]
