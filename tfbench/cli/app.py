@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tfbench import __version__
-from tfbench.cli import assets, cost, doctor, evaluate, leaderboard, listing, score
+from tfbench.cli import assets, cost, datasets, doctor, evaluate, leaderboard, listing, score
 from tfbench.core.errors import TfbenchError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("list")(listing.list_command)
 app.command("doctor")(doctor.doctor)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.add_typer(assets.app, name="assets")
+app.add_typer(datasets.app, name="datasets")
 
 
 def _version(wanted: bool) -> None:

@@ -81,7 +81,9 @@ def plan(
     from tfbench.evaluation.evaluators import choose, longest_clip
     from tfbench.evaluation.run import Evaluation
 
-    chosen = choose(names(metrics), evaluators, protocol, longest_clip(dataset))
+    chosen = choose(
+        names(metrics), evaluators, protocol, longest_clip(dataset, min(limit or 20, 20))
+    )
     say_judges(chosen, evaluators)
     say_left_out(chosen)
     usual = Path("runs", dataset.label, generator.label, f"{protocol.name}-{evaluators}")

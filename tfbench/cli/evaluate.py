@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tfbench.cli import common
+from tfbench.cli import common, datasets
 
 
 def evaluate_command(
@@ -37,6 +37,8 @@ def evaluate_command(
     generator = common.build("methods", method, setting or [])
     samples = common.build("datasets", dataset, (data or []) + common.given("root", root))
     pairing = common.build("protocols", protocol, common.given("pairs", pairs))
+    used = pairing.pairs(samples)[:limit]
+    datasets.prepare(samples, sorted({row for p in used for row in (p.driving, p.appearance)}))
     evaluation = common.plan(
         generator, samples, pairing, metrics, evaluators, folder=out, seed=seed, limit=limit
     )

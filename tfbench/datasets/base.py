@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, ClassVar
 from tfbench.core.errors import UnknownName
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
     from tfbench.core.types import Sample
 
-__all__ = ["Dataset", "Row"]
+__all__ = ["Dataset", "Prepared", "Row"]
 
 
 @dataclass(frozen=True, order=True)
@@ -29,6 +32,25 @@ class Row:
     id: str
     identity: str
     stamp: str = ""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a data set that makes its clips has made.
+
+    Attributes:
+        folder: Where the clips lie.
+        n_clips: How many were asked for and are there now.
+        n_frames: Their frames together, at 25 fps.
+        n_refused: Attempts that were refused and drawn anew.
+        sha256: Of what all of them show and sound like.
+    """
+
+    folder: Path
+    n_clips: int
+    n_frames: int
+    n_refused: int
+    sha256: str
 
 
 class Dataset(ABC):
@@ -66,6 +88,27 @@ class Dataset(ABC):
         Raises:
             InputError: The clip cannot be decoded.
         """
+
+    def prepare(
+        self,
+        rows: Sequence[Row] | None = None,  # noqa: ARG002
+        *,
+        workers: int | None = None,  # noqa: ARG002
+        verify: bool = False,  # noqa: ARG002
+        progress: Callable[[int, int], None] | None = None,  # noqa: ARG002
+    ) -> Prepared | None:
+        """Make clips that are not there yet, in parallel; does nothing unless clips are made.
+
+        Args:
+            rows: Which ones; None makes all.
+            workers: How many processes; None takes one for each core.
+            verify: Look into the clips that are there, and make damaged ones again.
+            progress: Called with (clips that are there, all) at the start and after each one.
+
+        Returns:
+            What is there now; None where this data set has nothing to make.
+        """
+        return None
 
     def __len__(self) -> int:
         return len(self.index())

@@ -31,10 +31,15 @@ STRIDE = 7
 
 @dataclass(frozen=True)
 class PuppetsScenesConfig(PuppetsConfig):
-    """Settings of the data set `puppets_scenes`: those of `puppets`.
+    """Settings of the data set `puppets_scenes`.
 
     Attributes:
+        split: As in `puppets`.
+        size: How many clips; None takes the split's own number.
         resolution: Height of the frames, pixels: even, 64 to 512; they are twice as wide.
+        seed: Another one gives other people, sentences and settings.
+        kind: "grammar", "open", or "mixed", half of each.
+        emotions: Those that occur; where neutral is one of several, half of the clips are neutral.
     """
 
     resolution: int = 192

@@ -116,6 +116,7 @@ def evaluate(
     pairs = evaluation.pairs()
     if not pairs:
         raise InputError(f"the data set {evaluation.dataset.label} has no clip")
+    evaluation.dataset.prepare(sorted({row for p in pairs for row in (p.driving, p.appearance)}))
     strategy = "ddp_spawn" if devices > 1 else "auto"
     fabric = Fabric(accelerator=accelerator, devices=devices, strategy=strategy)
     threads = torch.get_num_threads()

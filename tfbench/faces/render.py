@@ -16,6 +16,10 @@ from numpy.typing import NDArray
 
 __all__ = ["Raster", "interpolate", "rasterize", "rasterize_into", "vertex_normals"]
 
+ONE, HALF = np.float32(1), np.float32(0.5)
+EDGE = np.float32(1e-6)
+"""How far outside of a triangle, as a weight of a corner, a pixel may lie: edges have no gaps."""
+
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 
@@ -127,20 +131,59 @@ def rasterize_into(
         bottom = min(int(np.floor(max(ay, by, cy) - 0.5)), height - 1)
         if left > right or top > bottom:
             continue
-        near_a, near_b, near_c = 1 / depth[a], 1 / depth[b], 1 / depth[c]
+        near_a, near_b, near_c = ONE / depth[a], ONE / depth[b], ONE / depth[c]
+        scale = ONE / area
         for y in range(top, bottom + 1):
-            py = y + np.float32(0.5)
-            for x in range(left, right + 1):
-                px = x + np.float32(0.5)
-                wa = ((bx - px) * (cy - py) - (by - py) * (cx - px)) / area
-                wb = ((cx - px) * (ay - py) - (cy - py) * (ax - px)) / area
-                wc = 1 - wa - wb
-                if wa < -1e-6 or wb < -1e-6 or wc < -1e-6:
+            py = np.float32(y) + HALF
+            ay_, by_, cy_ = (ay - py) * scale, (by - py) * scale, (cy - py) * scale
+            start, stop = _span(ax, ay, bx, by, cx, cy, py, left, right)
+            for x in range(start, stop + 1):
+                px = np.float32(x) + HALF
+                wa = (bx - px) * cy_ - by_ * (cx - px)
+                wb = (cx - px) * ay_ - cy_ * (ax - px)
+                wc = ONE - wa - wb
+                if wa < -EDGE or wb < -EDGE or wc < -EDGE:
                     continue
-                distance = np.float32(1 / (wa * near_a + wb * near_b + wc * near_c))
+                distance = ONE / (wa * near_a + wb * near_b + wc * near_c)
                 if distance < buffer[y, x]:
                     buffer[y, x] = distance
                     index[y, x] = first + t
+
+
+@njit(cache=True)
+def _span(
+    ax: float,
+    ay: float,
+    bx: float,
+    by: float,
+    cx: float,
+    cy: float,
+    py: float,
+    left: int,
+    right: int,
+) -> tuple[int, int]:
+    """Return first and last column that may lie in a triangle on a row, a pixel more on each side.
+
+    It spares long thin triangles, such as hair, most of their bounding box.
+    """
+    low, high = np.inf, -np.inf
+    for edge in range(3):
+        if edge == 0:
+            x0, y0, x1, y1 = ax, ay, bx, by
+        elif edge == 1:
+            x0, y0, x1, y1 = bx, by, cx, cy
+        else:
+            x0, y0, x1, y1 = cx, cy, ax, ay
+        if min(y0, y1) > py or max(y0, y1) < py:
+            continue
+        if y0 == y1:
+            low, high = min(low, x0, x1), max(high, x0, x1)
+        else:
+            x = x0 + (py - y0) / (y1 - y0) * (x1 - x0)
+            low, high = min(low, x), max(high, x)
+    if low > high:
+        return left, right
+    return max(left, int(np.floor(low)) - 1), min(right, int(np.ceil(high)) + 1)
 
 
 @njit(cache=True)
@@ -158,7 +201,7 @@ def corner_weights(
 ) -> tuple[float, float, float]:
     """Return the perspective-correct barycentric weights of a pixel's centre in a triangle."""
     a, b, c = triangle[0], triangle[1], triangle[2]
-    px, py = np.float32(x) + np.float32(0.5), np.float32(y) + np.float32(0.5)
+    px, py = np.float32(x) + HALF, np.float32(y) + HALF
     ax, ay = points[a, 0] - px, points[a, 1] - py
     bx, by = points[b, 0] - px, points[b, 1] - py
     cx, cy = points[c, 0] - px, points[c, 1] - py
@@ -166,7 +209,7 @@ def corner_weights(
     wa = (bx * cy - by * cx) * db * dc
     wb = (cx * ay - cy * ax) * dc * da
     wc = (ax * by - ay * bx) * da * db
-    scale = np.float32(1) / (wa + wb + wc)
+    scale = ONE / (wa + wb + wc)
     return wa * scale, wb * scale, wc * scale
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import contextlib
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
 import torch
-from av.video.reformatter import ColorRange, Colorspace, Interpolation
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from tfbench.core.errors import InputError
 from tfbench.core.files import temporary
@@ -80,7 +80,8 @@ class VideoFile(Video):
             InputError: The file is damaged or cut off.
         """
         held: list[Tensor] = []
-        for tick, frame in enumerate(self._ticks(_Picture)):
+        picture = partial(_Picture, converter=VideoReformatter())
+        for tick, frame in enumerate(self._ticks(picture)):
             if stop is not None and tick >= stop:
                 break
             if tick < start:
@@ -182,13 +183,15 @@ def read_comment(path: Path) -> str:
 class _Picture:
     """A decoded frame that is converted at most once, however many ticks show it."""
 
-    def __init__(self, frame: av.VideoFrame) -> None:
+    def __init__(self, frame: av.VideoFrame, converter: VideoReformatter) -> None:
         self.frame = frame
+        self.converter = converter
 
     @cached_property
     def tensor(self) -> Tensor:
         """uint8 (3, H, W)."""
-        return torch.from_numpy(_rgb(self.frame)).permute(2, 0, 1).contiguous()
+        array = _rgb(self.frame, self.converter)
+        return torch.from_numpy(array).permute(2, 0, 1).contiguous()
 
 
 def _count(_frame: av.VideoFrame) -> None:
@@ -254,9 +257,9 @@ def _packet_times(container: Any, stream: Any) -> list[tuple[Fraction, Fraction]
     return sorted(times) or None
 
 
-def _rgb(frame: av.VideoFrame) -> np.ndarray:
+def _rgb(frame: av.VideoFrame, converter: VideoReformatter) -> np.ndarray:
     """Convert to upright RGB, uint8 (H, W, 3)."""
-    array = frame.reformat(format="rgb24").to_ndarray()
+    array = converter.reformat(frame, format="rgb24").to_ndarray()
     turns = round(frame.rotation / 90)
     return np.ascontiguousarray(np.rot90(array, turns)) if turns else array
 
@@ -311,13 +314,15 @@ class _Pictures:
         context.colorspace, context.color_primaries, context.color_trc = 1, 1, 1
         stream.options = {"crf": str(crf), "preset": "medium"}
         self.stream = stream
+        self.converter = VideoReformatter()
         self.fps = fps
         self.n = 0
 
     def add(self, chunk: Tensor) -> None:
         _check_chunk(chunk, self.size)
         for image in chunk.to("cpu").permute(0, 2, 3, 1).contiguous().numpy():
-            frame = av.VideoFrame.from_ndarray(image, "rgb24").reformat(
+            frame = self.converter.reformat(
+                av.VideoFrame.from_ndarray(image, "rgb24"),
                 format=self.stream.pix_fmt,
                 dst_colorspace=Colorspace.ITU709,
                 dst_color_range=ColorRange.MPEG,

@@ -87,6 +87,22 @@ class Actor:
         self.cloth = paint_clothes(setting.clothes)
         self.light = _polynomial(setting.gamma)
 
+    def points(self, which: Ints, expression: Floats, rotation: Floats) -> Floats:
+        """Return some vertices of the posed head.
+
+        Args:
+            which: int (N,), which vertices of the head.
+            expression: float32 (52,), as in `pose`.
+            rotation: float32 (3,), as in `pose`.
+
+        Returns:
+            float32 (N, 3), as in `Posed`.
+        """
+        b, h = self.body, head()
+        places = b.rest[which] + np.tensordot(expression, h.expression[:, which], 1)
+        turned = (places - h.pivot) @ rotation_matrix(rotation).T + h.pivot
+        return (places + b.turn[which, None] * (turned - places) + self.at).astype(np.float32)
+
     def pose(self, expression: Floats, rotation: Floats) -> Posed:
         """Pose the puppet.
 

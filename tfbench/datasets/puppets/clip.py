@@ -150,8 +150,9 @@ class RenderedClip:
         return seen.heads & (seen.actors == 0)
 
     def _landmarks(self) -> Floats:
-        points = head().landmarks
-        posed = (self.speaker.pose(k).vertices[points] for k in range(self.n_frames))
+        actor, performance = self.speaker.actor, self.speaker.performance
+        moves = zip(performance.expression, performance.rotation, strict=True)
+        posed = (actor.points(head().landmarks, *move) for move in moves)
         return np.stack([project(vertices, self.height, self.width)[0] for vertices in posed])
 
     def _coefficients(self) -> Floats:

@@ -13,7 +13,6 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from tfbench.datasets.puppets.glasses import GLASSES
 from tfbench.datasets.puppets.head import head
 from tfbench.datasets.puppets.texture import LAYERS
 
@@ -81,6 +80,7 @@ STYLES = {
         "afro",
     ),
 }
+GLASSES = ("round", "rectangular", "half_rim", "thick", "aviator", "cat_eye")
 BALDING = ("receding", "crown", "bald")
 BEARDS = ("none", "none", "none", "none", "short", "full", "goatee", "moustache", "long")
 
@@ -114,8 +114,8 @@ class Identity:
         hair_style: A name of `hair.STYLES`.
         hair_length: Factor on the style's own length.
         hair_volume: Factor on the style's own volume.
-        beard: A name of `hair.BEARDS`, or "none".
-        glasses: A name of `glasses.GLASSES`, or "none".
+        beard: One of `BEARDS`.
+        glasses: One of `GLASSES`, or "none".
         frame: Colour of the glasses.
     """
 
@@ -213,7 +213,7 @@ def draw_identity(seed: int) -> Identity:
         hair_length=float(rng.uniform(0.85, 1.2)),
         hair_volume=float(rng.uniform(0.8, 1.25)),
         beard=BEARDS[int(rng.integers(len(BEARDS)))] if gender == "male" else "none",
-        glasses=tuple(GLASSES)[int(rng.integers(len(GLASSES)))] if rng.random() < 0.22 else "none",
+        glasses=GLASSES[int(rng.integers(len(GLASSES)))] if rng.random() < 0.22 else "none",
         frame=linear(*rng.choice([(25, 22, 22), (90, 52, 30), (150, 150, 155), (60, 20, 28)])),
     )
 
