@@ -27,7 +27,15 @@ def test_the_library_page_runs_from_top_to_bottom(capsys: pytest.CaptureFixture)
     assert "1 of 6" in said
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_the_code_of_the_puppets_card_runs():
+    space: dict = {"__name__": "card"}
+    for _, code in blocks("datasets/puppets.md"):
+        exec(compile(code, "puppets.md", "exec"), space)
+    assert space["truth"].depth.shape == (128, 128)
+    assert space["coefficients"].expression.shape == (space["clip"].n_frames, 52)
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.name)
 def test_links_between_pages_lead_somewhere(page: Path):
     for part in page.read_text("utf-8").split("](")[1:]:
         target = part.partition(")")[0]

@@ -152,13 +152,13 @@ def rasterize_into(
 
 @njit(cache=True)
 def _span(
-    ax: float,
-    ay: float,
-    bx: float,
-    by: float,
-    cx: float,
-    cy: float,
-    py: float,
+    ax: np.float32,
+    ay: np.float32,
+    bx: np.float32,
+    by: np.float32,
+    cx: np.float32,
+    cy: np.float32,
+    py: np.float32,
     left: int,
     right: int,
 ) -> tuple[int, int]:
@@ -166,7 +166,7 @@ def _span(
 
     It spares long thin triangles, such as hair, most of their bounding box.
     """
-    low, high = np.inf, -np.inf
+    low, high = np.float32(np.inf), np.float32(-np.inf)
     for edge in range(3):
         if edge == 0:
             x0, y0, x1, y1 = ax, ay, bx, by
@@ -174,13 +174,11 @@ def _span(
             x0, y0, x1, y1 = bx, by, cx, cy
         else:
             x0, y0, x1, y1 = cx, cy, ax, ay
-        if min(y0, y1) > py or max(y0, y1) < py:
+        if (y0 < py and y1 < py) or (y0 > py and y1 > py) or y0 == y1:
             continue
-        if y0 == y1:
-            low, high = min(low, x0, x1), max(high, x0, x1)
-        else:
-            x = x0 + (py - y0) / (y1 - y0) * (x1 - x0)
-            low, high = min(low, x), max(high, x)
+        x = x0 + (py - y0) / (y1 - y0) * (x1 - x0)
+        low = x if x < low else low
+        high = x if x > high else high
     if low > high:
         return left, right
     return max(left, int(np.floor(low)) - 1), min(right, int(np.ceil(high)) + 1)

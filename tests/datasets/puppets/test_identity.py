@@ -7,8 +7,15 @@ import pytest
 
 from tfbench.datasets.puppets import glasses, hair
 from tfbench.datasets.puppets.head import head
-from tfbench.datasets.puppets.identity import BEARDS, GLASSES, HAIR_ODDS, STYLES, draw_identity, linear
-from tfbench.datasets.puppets.texture import LAYERS
+from tfbench.datasets.puppets.identity import (
+    BEARDS,
+    GLASSES,
+    HAIR_ODDS,
+    LAYERS,
+    STYLES,
+    draw_identity,
+    linear,
+)
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from tfbench.datasets.puppets.head import SKIN, head
-from tfbench.datasets.puppets.identity import draw_identity
+from tfbench.datasets.puppets.identity import LAYERS, draw_identity
 from tfbench.datasets.puppets.model import MEAN_LAYERS, morphable, texture_coefficients
-from tfbench.datasets.puppets.texture import LAYERS, layer_masks
+from tfbench.datasets.puppets.texture import layer_masks
 
 
 def test_it_declares_its_own_numbers_of_coefficients():

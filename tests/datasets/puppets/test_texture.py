@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 
 from tfbench.datasets.puppets.head import head
-from tfbench.datasets.puppets.identity import draw_identity
+from tfbench.datasets.puppets.identity import LAYERS, draw_identity
 from tfbench.datasets.puppets.texture import (
     AXIS,
     HIGH,
-    LAYERS,
     LOW,
     layer_masks,
     noise,

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfbench.datasets.puppets.head import head
-from tfbench.datasets.puppets.texture import LAYERS
 
-__all__ = ["Identity", "draw_identity", "linear"]
+__all__ = ["LAYERS", "Identity", "draw_identity", "linear"]
 
 Floats = NDArray[np.float32]
 
@@ -48,6 +47,10 @@ IRISES = {
     "asian": ((48, 30, 18), (66, 42, 26)),
     "caucasian": ((70, 46, 28), (84, 116, 148), (78, 108, 84), (104, 118, 124), (98, 80, 48)),
 }
+
+LAYERS = ("skin", "flush", "lid", "lip", "brow")
+"""What is painted; `flush` is blood under the cheeks, nose and ears. A layer adds its own colour,
+which for all but the skin is the difference to the skin."""
 
 USUAL = {"eye-scale": 0.25, "mouth-scale-horiz": 0.1}
 """Means of local directions that are not 0."""

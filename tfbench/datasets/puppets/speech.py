@@ -136,7 +136,7 @@ class Prosody:
 EMOTIONS = {
     "neutral": Prosody(),
     "happy": Prosody(1.08, 9, 22, 1.5, 1.5),
-    "sad": Prosody(0.84, -9, -22, -5.0, -4.0),
+    "sad": Prosody(0.86, -8, -18, -5.0, -2.5),
     "angry": Prosody(1.08, 6, 18, 5.0, 4.0),
     "fear": Prosody(1.12, 14, -8, -1.0, 1.0),
     "disgusted": Prosody(0.88, -6, 6, 0.0, 1.0),

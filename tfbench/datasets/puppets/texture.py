@@ -9,22 +9,18 @@ of the `LAYERS`, which are the texture coefficients of the head's morphable mode
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from tfbench.datasets.puppets.head import MOUTH_CAVITY, SKIN, head
+from tfbench.datasets.puppets.identity import Identity
 from tfbench.faces.render import interpolate, rasterize
-
-if TYPE_CHECKING:
-    from tfbench.datasets.puppets.identity import Identity
 
 __all__ = [
     "AXIS",
     "HIGH",
-    "LAYERS",
     "LOW",
     "brow_height",
     "layer_masks",
@@ -42,10 +38,6 @@ AXIS = 0.25
 """Where the cylinder's axis stands, in z."""
 LOW, HIGH = 5.2, 8.6
 """Canonical heights of the lowest and the highest row, in decimetres."""
-
-LAYERS = ("skin", "flush", "lid", "lip", "brow")
-"""What is painted; `flush` is blood under the cheeks, nose and ears. A layer adds its own colour,
-which for all but the skin is the difference to the skin."""
 
 
 def smooth(low: float | Floats, high: float | Floats, x: Floats) -> Floats:
