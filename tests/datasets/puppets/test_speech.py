@@ -13,7 +13,7 @@ from tfbench.datasets.puppets import espeak, speech
 from tfbench.datasets.puppets.phones import ARPABET, Phone, arpabet, divide
 from tfbench.datasets.puppets.sentences import GRAMMAR, SPLITS, open_sentences
 from tfbench.datasets.puppets.speech import (
-    EMOTIONS,
+    PROSODIES,
     VOICES,
     Utterance,
     Voice,
@@ -218,8 +218,8 @@ def test_emotions_are_heard():
 
 def test_levels_grow_and_neutral_has_none():
     rates = [prosody("sad", level).rate for level in (1, 2, 3)]
-    assert 1 > rates[0] > rates[1] > rates[2] == EMOTIONS["sad"].rate
-    assert prosody("neutral", 1) == prosody("neutral", 3) == EMOTIONS["neutral"]
+    assert 1 > rates[0] > rates[1] > rates[2] == PROSODIES["sad"].rate
+    assert prosody("neutral", 1) == prosody("neutral", 3) == PROSODIES["neutral"]
 
 
 def test_draw_voice():
