@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tfbench.core.errors import InputError
 from tfbench.faces.render import interpolate, rasterize, rasterize_into, vertex_normals
 
 
@@ -94,6 +95,12 @@ def test_what_is_not_in_front_of_the_camera_is_left_out():
     assert (raster.index < 0).all()
     assert np.isinf(raster.depth).all()
     assert not interpolate(raster, np.int32([[0, 1, 2]]), points).any()
+
+
+def test_a_vertex_that_there_is_not_is_refused():
+    points = np.float32([[1, 1], [1, 9], [9, 1]])
+    with pytest.raises(InputError, match="vertices 0 to 7; there are 3"):
+        rasterize(points, np.ones(3, np.float32), np.int32([[0, 1, 7]]), 10, 10)
 
 
 def test_meshes_share_a_picture():

@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 __all__ = ["storage_errors", "temporary", "write_atomically"]
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
-CLOSED = {errno.EACCES, errno.EEXIST, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR}
+CLOSED = {
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EROFS,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENOENT,
+}
 
 
 @contextmanager

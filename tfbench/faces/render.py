@@ -14,6 +14,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from tfbench.core.errors import InputError
+
 __all__ = ["Raster", "interpolate", "rasterize", "rasterize_into", "vertex_normals"]
 
 ONE, HALF = np.float32(1), np.float32(0.5)
@@ -56,7 +58,13 @@ def rasterize(
 
     Returns:
         The raster, (height, width).
+
+    Raises:
+        InputError: A triangle names a vertex that there is not.
     """
+    if len(triangles) and not 0 <= triangles.min() <= triangles.max() < len(points):
+        named = f"{triangles.min()} to {triangles.max()}"
+        raise InputError(f"triangles name vertices {named}; there are {len(points)}")
     index = np.full((height, width), -1, np.int32)
     buffer = np.full((height, width), np.inf, np.float32)
     rasterize_into(points, depth, triangles, index, buffer, 0, cull)

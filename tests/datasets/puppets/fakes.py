@@ -69,9 +69,9 @@ class RefuseUpTo:
 
     attempts: int
 
-    def __call__(self, frames: torch.Tensor) -> str | None:
-        attempt = int(frames[0, 0, 0, 0])
-        return f"attempt {attempt} is ugly" if attempt < self.attempts else None
+    def __call__(self, frames: torch.Tensor, attempt: int) -> str | None:
+        drawn = int(frames[0, 0, 0, 0])
+        return f"attempt {drawn} is ugly" if drawn == attempt < self.attempts else None
 
 
 accept = RefuseUpTo(0)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tfbench.core.errors import InputError
 from tfbench.datasets.puppets.clip import render_clip
 from tfbench.datasets.puppets.head import head
 from tfbench.datasets.puppets.identity import draw_identity
@@ -130,6 +131,21 @@ def test_a_scene_is_wide_and_masks_the_speakers_head(scene):
     assert 0.02 < mask.mean() < 0.3
     x, y = scene.truth["landmarks"][0].mean(0).astype(int)
     assert mask[0, y, x]
+
+
+def test_coefficients_of_a_scene_give_its_landmarks_back(scene):
+    model = morphable(96, 192)
+    coefficients = model.split(torch.from_numpy(scene.truth["coefficients"]))
+    assert model.landmarks(coefficients).numpy() == pytest.approx(
+        scene.truth["landmarks"], abs=2e-3
+    )
+
+
+def test_a_frame_or_size_that_cannot_be_is_refused(clip):
+    with pytest.raises(InputError, match=r"frames 0 to \d+; frame -1 was asked for"):
+        clip.geometry(-1)
+    with pytest.raises(InputError, match="16 pixels or more, not at 0"):
+        render_clip(SPEC, 0)
 
 
 def test_in_a_scene_they_look_at_each_other(scene):

@@ -124,11 +124,11 @@ def test_refused_clips_are_drawn_anew_and_it_is_recorded(tmp_path: Path):
 
 def test_a_clip_that_is_always_refused_is_an_error_and_leaves_nothing(tmp_path: Path):
     (job,) = jobs(tmp_path, 1)
-    with pytest.raises(GenerationError, match=r"test-000000 was refused 8 times.*attempt 7 is"):
-        make_clip(job, Fake(), RefuseUpTo(9))
+    with pytest.raises(GenerationError, match=r"test-000000 was refused 32 times.*attempt 31 is"):
+        make_clip(job, Fake(), RefuseUpTo(40))
     assert [path.name for path in job.folder.iterdir()] == ["lock"]
-    with pytest.raises(GenerationError, match="refused 8 times"):
-        make_clips(jobs(tmp_path, 3), render=Fake(), check=RefuseUpTo(9), workers=2)
+    with pytest.raises(GenerationError, match="refused 32 times"):
+        make_clips(jobs(tmp_path, 3), render=Fake(), check=RefuseUpTo(40), workers=2)
 
 
 def test_a_disk_that_is_too_small_is_told_before_the_start(
@@ -228,7 +228,7 @@ def test_work_that_is_given_up_stops_at_once_and_goes_on_later(tmp_path: Path):
 def test_faces_are_counted():
     frames = next(iter(Demo(DemoConfig(3))[0].clip.video.frames()))
     assert Faces()(frames) is None
-    assert Faces(2)(frames) == "MTCNN finds 1 faces instead of 2"
+    assert Faces(2)(frames, 31) == "MTCNN finds 1 faces instead of 2"
     assert Faces()(torch.zeros(1, 3, 64, 64, dtype=torch.uint8)).startswith("MTCNN finds 0")
 
 

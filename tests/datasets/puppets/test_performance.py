@@ -338,7 +338,7 @@ def test_every_phone_has_a_shape():
 
 
 def test_the_names_of_emotions_are_those_of_the_voice():
-    assert tuple(speech.EMOTIONS) == EMOTIONS
+    assert tuple(speech.PROSODIES) == EMOTIONS
 
 
 @dataclass(frozen=True)

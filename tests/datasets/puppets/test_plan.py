@@ -4,7 +4,7 @@ import pytest
 
 from tfbench.core.errors import ConfigError
 from tfbench.datasets.puppets.emotions import EMOTIONS
-from tfbench.datasets.puppets.plan import SPLITS, plan
+from tfbench.datasets.puppets.plan import REDRAWN, SPLITS, plan
 from tfbench.datasets.puppets.sentences import is_grammar_sentence, split_of
 
 
@@ -102,3 +102,11 @@ def test_wrong_words_are_answered_with_right_ones(words: dict, said: str):
 
 def test_all_emotions_are_in_by_default():
     assert {clip.emotion for clip in plan("train")} == set(EMOTIONS)
+
+
+def test_clips_that_fail_after_compression_begin_with_another_attempt():
+    usual = {spec.id: spec.attempt for split in SPLITS for spec in plan(split)}
+    assert {clip for clip, attempt in usual.items() if attempt} == set(REDRAWN)
+    assert all(spec.attempt == 0 for spec in plan("test", seed=1))
+    longer = plan("test", size=60)
+    assert longer[:40] == plan("test")

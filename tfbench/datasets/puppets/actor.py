@@ -58,7 +58,7 @@ class Truth:
         normals: float32 (H, W, 3), unit vectors, z toward the camera; 0 for background.
         parts: uint8 (H, W), `head.Part`s, 9 hair, 10 glasses, 255 background.
         actors: int8 (H, W), which actor; -1 background.
-        heads: bool (H, W), True on a head with its hair and glasses, not on neck and clothes.
+        heads: bool (H, W), True on a head with its hair, its glasses and the top of its neck.
     """
 
     depth: Floats

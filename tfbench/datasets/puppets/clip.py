@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tfbench.core.errors import InputError
 from tfbench.core.types import SAMPLE_RATE, Speech
 from tfbench.datasets.puppets.actor import (
     Actor,
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 __all__ = ["ClipSpec", "Part", "RenderedClip", "SceneSpec", "render_clip", "speak"]
 
 Floats = NDArray[np.float32]
+
+SMALLEST = 16
+"""Height of the smallest frames, pixels."""
 
 
 def speak(spec: ClipSpec) -> Utterance:
@@ -115,7 +119,14 @@ class RenderedClip:
             yield torch.from_numpy(drawn).permute(0, 3, 1, 2).contiguous()
 
     def geometry(self, frame: int) -> Truth:
-        """Return depth, normals and parts of a frame; actor 0 is the speaker."""
+        """Return depth, normals and parts of a frame; actor 0 is the speaker.
+
+        Raises:
+            InputError: The clip has no such frame.
+        """
+        if not 0 <= frame < self.n_frames:
+            last = self.n_frames - 1
+            raise InputError(f"{self.spec.id} has frames 0 to {last}; frame {frame} was asked for")
         return look(self._posed(frame), self.height, self.width)
 
     @cached_property
@@ -184,7 +195,12 @@ def render_clip(spec: ClipSpec, size: int) -> RenderedClip:
 
     Returns:
         The clip.
+
+    Raises:
+        InputError: The size is below 16.
     """
+    if size < SMALLEST:
+        raise InputError(f"puppets are drawn at {SMALLEST} pixels or more, not at {size}")
     utterance = speak(spec)
     seed = int(np.random.default_rng([spec.seed, spec.attempt, 6]).integers(2**31))
     setting = draw_setting(spec.seed, spec.attempt)

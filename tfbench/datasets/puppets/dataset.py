@@ -228,4 +228,7 @@ class Puppets(Dataset):
             "sha256": sha256,
             "clips": clips,
         }
-        write_atomically(self.manifest, json.dumps(manifest, indent=1).encode())
+        data = json.dumps(manifest, indent=1).encode()
+        # A complete cache may be read-only.
+        if not self.manifest.exists() or self.manifest.read_bytes() != data:
+            write_atomically(self.manifest, data)

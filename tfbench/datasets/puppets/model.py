@@ -47,14 +47,15 @@ def texture_coefficients(identity: Identity) -> Floats:
 
 
 @cache
-def morphable(height: int) -> MorphableModel:
+def morphable(height: int, width: int | None = None) -> MorphableModel:
     """Return the head as a morphable model before the puppets' camera.
 
     The model turns as a whole about its origin; a puppet's neck and bust do not, so it is exact
     where the head's `turn` is 1.
 
     Args:
-        height: Of the picture, pixels; the optical axis meets the middle of a square one.
+        height: Of the picture, pixels.
+        width: Of the picture, pixels; as wide as high where None. Scenes are twice as wide.
     """
     h = head()
     masks = np.stack([h.masks[name] for name in ("lips", "eyelids", "ears", "scalp")], 1)
@@ -69,6 +70,6 @@ def morphable(height: int) -> MorphableModel:
         "triangles": h.triangles,
         "landmarks": h.landmarks,
     }
-    camera = Camera(DISTANCE, FOCAL * height / 2, (height / 2, height / 2))
+    camera = Camera(DISTANCE, FOCAL * height / 2, ((width or height) / 2, height / 2))
     tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
     return MorphableModel(camera=camera, **tensors)

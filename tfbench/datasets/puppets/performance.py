@@ -85,14 +85,13 @@ def perform(
             `facing` is beyond a radian.
     """
     n_frames = utterance.n_frames
-    rng = _generator(seed, 11)
-    effort = _effort(utterance) * rng.uniform(0.9, 1.1)
+    effort = _effort(utterance) * _generator(seed, 11).uniform(0.9, 1.1)
     mouth = articulate(utterance.phones, n_frames, effort)
-    weights = _blend(face(emotion, level, rng, n_frames), mouth)
-    times, sizes = _accents(utterance, rng)
+    weights = _blend(face(emotion, level, _generator(seed, 13), n_frames), mouth)
+    times, sizes = _accents(utterance, _generator(seed, 14))
     _raise_brows(weights, motion.nods(times, 0.35 * sizes, n_frames))
     bows = motion.nods(times + 0.04, 0.055 * sizes, n_frames)
-    return _finish(weights, bows, emotion, level, rng, facing)
+    return _finish(weights, bows, emotion, level, seed, facing)
 
 
 def listen(
@@ -119,14 +118,15 @@ def listen(
         raise InputError(f"a listener needs at least one frame, not {n_frames}")
     rng = _generator(seed, 12)
     still = Mouth(np.zeros((n_frames, len(CHANNELS))), np.zeros(n_frames), np.zeros(n_frames))
-    weights = _blend(face(emotion, level, rng, n_frames), still)
+    weights = _blend(face(emotion, level, _generator(seed, 13), n_frames), still)
     count = 1 + int(rng.poisson(n_frames / 75))
     times = rng.uniform(0, n_frames / 25, count)
     bows = motion.nods(times, rng.uniform(0.03, 0.08, count), n_frames, 0.4)
-    return _finish(weights, bows, emotion, level, rng, facing)
+    return _finish(weights, bows, emotion, level, seed, facing)
 
 
 def _generator(seed: int, part: int) -> np.random.Generator:
+    """Return a generator of one part of the motion, so that no part depends on another's draws."""
     if seed < 0:
         raise InputError(f"a performance's seed is 0 or more, not {seed}")
     return np.random.default_rng([seed, part])
@@ -212,6 +212,8 @@ def _give_way(weights: Array, mouth: Mouth) -> None:
     for name, kept in _KEPT.items():
         _scale(weights, name, (1 - mouth.talk * (1 - kept)) * (1 - round_))
     _scale(weights, "jawOpen", 1 - tuck)
+    # A rolled lip over an open mouth would bare nothing but the canines.
+    _scale(weights, "mouthRollUpper", 1 - np.clip(5 * mouth.channels[:, 0], 0, 1))
     for name in ("mouthUpperUp", "mouthLowerDown"):
         _scale(weights, name, (1 - mouth.seal) * (1 - 0.7 * tuck))
 
@@ -228,7 +230,7 @@ def _finish(
     bows: Array,
     emotion: str,
     level: int,
-    rng: np.random.Generator,
+    seed: int,
     facing: tuple[float, float],
 ) -> Performance:
     """Add what the head, the eyes and the lids do."""
@@ -237,6 +239,7 @@ def _finish(
     how, share = manner(emotion, level)
     n_frames = len(weights)
     alive = 1 + share * (how.liveliness - 1)
+    rng = _generator(seed, 15)
     sway = np.stack([motion.wander(rng, n_frames, 0.08, 0.4) for _ in range(3)], 1)
     sway *= alive * _SWAY
     sway[:, 0] += alive * bows
@@ -245,9 +248,9 @@ def _finish(
     yaw, pitch = facing
     rest = posture + 0.85 * np.array([pitch, yaw, 0]) + _HABIT * rng.uniform(-1, 1, 3)
     rotation = sway + rest
-    line = np.array([yaw, pitch]) + motion.gaze(rng, n_frames)
+    line = np.array([yaw, pitch]) + motion.gaze(_generator(seed, 16), n_frames)
     _look(weights, line - rotation[:, [1, 0]])
-    _blink(weights, motion.blinks(rng, n_frames, 1 + share * (how.blinks - 1)))
+    _blink(weights, motion.blinks(_generator(seed, 17), n_frames, 1 + share * (how.blinks - 1)))
     expression = np.clip(weights, 0, 1).astype(np.float32)
     return Performance(expression, rotation.astype(np.float32))
 

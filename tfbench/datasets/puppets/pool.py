@@ -17,13 +17,12 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any
 
 from tfbench.core.errors import StorageError, TfbenchError
-from tfbench.core.files import storage_errors
 from tfbench.datasets.puppets.make import (
-    RECORD,
     Faces,
     Job,
     Made,
     find_made,
+    forget_damaged,
     make_clip,
     render_puppets,
 )
@@ -64,7 +63,7 @@ def make_clips(
     Args:
         jobs: Which ones.
         render: Draws a spec at a size; pickled for the workers.
-        check: Returns why frames are refused, or None; pickled for the workers.
+        check: Returns why frames of the n-th attempt are refused, or None; pickled for the workers.
         workers: How many processes; None takes one for each core, 1 works in this process.
         verify: Decode the clips that are there, and make damaged ones again.
         progress: Called with (clips that are there, all) at the start and after each one.
@@ -82,8 +81,8 @@ def make_clips(
         found = find_made(job.folder, verify=verify)
         if found is not None:
             made[job.folder] = found
-        elif verify:
-            _forget(job.folder)
+        elif verify and job.folder.exists():
+            forget_damaged(job)
     todo = [job for job in jobs if job.folder not in made]
     _check_space(todo)
     say = progress or _silent
@@ -99,12 +98,6 @@ def make_clips(
 
 def _silent(_done: int, _all: int) -> None:
     return None
-
-
-def _forget(folder: Path) -> None:
-    """Remove a clip whose files have the right sizes and the wrong content."""
-    with storage_errors(folder):
-        (folder / RECORD).unlink(missing_ok=True)
 
 
 def _cores() -> int:
@@ -229,10 +222,10 @@ def _start(render: Renderer, check: Check, stop: Event) -> None:
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     torch.set_num_threads(1)
 
-    def watch(frames: Tensor) -> str | None:
+    def watch(frames: Tensor, attempt: int) -> str | None:
         if stop.is_set():
             raise _Stopped
-        return check(frames)
+        return check(frames, attempt)
 
     _tools[:] = [render, watch]
 
