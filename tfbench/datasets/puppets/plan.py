@@ -68,7 +68,7 @@ SPLITS = {
 }
 
 
-REDRAWN: dict[str, int] = {}
+REDRAWN = {"val-000006": 1}
 """Clips of the usual splits in which a frame fails MTCNN only after compression, and which attempt
 to begin with instead; found by `benchmarks/puppets_splits.py`."""
 
