@@ -68,7 +68,16 @@ SPLITS = {
 }
 
 
-REDRAWN = {"val-000006": 1}
+REDRAWN = {
+    "val-000006": 1,
+    "test-seen-000020": 6,
+    "test-seen-000021": 6,
+    "test-seen-000023": 11,
+    "test-emotion-000001": 1,
+    "test-emotion-000053": 1,
+    "test-emotion-000058": 1,
+    "test-emotion-000059": 1,
+}
 """Clips of the usual splits in which a frame fails MTCNN only after compression, and which attempt
 to begin with instead; found by `benchmarks/puppets_splits.py`."""
 
