@@ -138,7 +138,7 @@ def test_the_lower_lip_comes_to_the_upper_teeth(utterances, performances):
             frames = inside(phone, made.n_frames)
             reached.append(bool(((top[frames] > edge) & (tucked[frames] > 0.5)).any()))
     assert len(reached) > 20
-    assert np.mean(reached) >= 0.95
+    assert np.mean(reached) >= 0.98
 
 
 def test_open_vowels_are_wider(utterances, openings):
@@ -210,7 +210,7 @@ def test_speeds_are_bounded(performances):
     assert np.abs(turns).max() < np.deg2rad(2.0)
     steps = np.concatenate([np.abs(np.diff(p.expression, axis=0)) for p in performances])
     # A frame is 40 ms: about what lips and lids need to close.
-    quick = {"eye": 0.75, "jawOpen": 0.6, "mouthRoll": 0.8, "tongue": 0.5, "mouth": 0.55}
+    quick = {"eye": 0.75, "jawOpen": 0.5, "mouthRoll": 0.8, "tongue": 0.5, "mouth": 0.55}
     bounds = [
         next((bound for part, bound in quick.items() if name.startswith(part)), 0.3)
         for name in head().expression_names

@@ -86,7 +86,7 @@ def body(seed: int, texture_height: int) -> Body:
     pieces = _pieces(identity, rest)
     meshes = [mesh for mesh, _ in pieces]
     starts = np.cumsum([len(rest)] + [len(m.vertices) for m in meshes])
-    triangles = [h.triangles] + [m.triangles + s for m, s in zip(meshes, starts, strict=False)]
+    triangles = [h.triangles] + [m.triangles + s for m, s in zip(meshes, starts[:-1], strict=True)]
     further = [np.full(len(m.triangles), material, np.uint8) for m, material in pieces]
     lit_as = [np.full(len(m.vertices), material, np.uint8) for m, material in pieces]
     vertices = np.concatenate([rest] + [m.vertices for m in meshes]).astype(np.float32)

@@ -30,6 +30,7 @@ Floats = NDArray[np.float32]
 Array = NDArray[np.floating]
 
 _USUAL_LOUDNESS = 0.617  # of `speech.loudness`: -23 dB, the louder frames of neutral speech
+_FASTEST_JAW = 0.45  # of jawOpen a frame
 _EYE_TURN = {"In": 0.26, "Out": 0.25, "Down": 0.195, "Up": 0.17}
 """Radians by which an eye of the head turns at full weight."""
 
@@ -199,10 +200,20 @@ def _blend(shown: Array, mouth: Mouth) -> Array:
         for column in _columns(name):
             weights[:, column] = np.maximum(weights[:, column], values)
     np.clip(weights, 0, 1, out=weights)
+    for column in _columns("jawOpen"):
+        _bound(weights[:, column], _FASTEST_JAW)
     # The head's mouthClose undoes what an equal jawOpen does to the lips.
     (jaw_open,) = _columns("jawOpen")
     _add(weights, "mouthClose", weights[:, jaw_open] * mouth.seal)
     return weights
+
+
+def _bound(values: Array, step: float) -> None:
+    """Lower values (T,) in place until no two neighbours differ by more than a step."""
+    for k in range(1, len(values)):
+        values[k] = min(values[k], values[k - 1] + step)
+    for k in range(len(values) - 2, -1, -1):
+        values[k] = min(values[k], values[k + 1] + step)
 
 
 def _give_way(weights: Array, mouth: Mouth) -> None:

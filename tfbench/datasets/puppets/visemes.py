@@ -13,6 +13,7 @@ short ones.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -127,6 +128,8 @@ def articulate(phones: Sequence[Phone], n_frames: int, effort: Array) -> Mouth:
     channels = _blend(_shapes(phones, effort), centres)
     teeth = _contact(phones, centres, _TEETH)
     seal = _contact(phones, centres, _LIPS)
+    # Lips on their way to a /b/ wait for the teeth of a /v/ before it.
+    seal[(teeth == 1) & (seal < 1)] = 0
     channels = _at_teeth(channels, teeth * (1 - seal))
     # What parts the lips without the jaw gives way; the jaw is left to the seal.
     channels[:, [3, 4, 5]] *= 1 - seal[:, None]
@@ -150,7 +153,7 @@ def _shapes(phones: Sequence[Phone], effort: Array) -> _Shapes:
         edges = [phone.start, phone.end]
         if len(names) > 1:
             edges.insert(1, phone.start + _FIRST * (phone.end - phone.start))
-        for name, start, end in zip(names, edges, edges[1:], strict=False):
+        for name, (start, end) in zip(names, pairwise(edges), strict=True):
             rows.append(_row(name, phone, float(strength)))
             times.append((start, end))
     table, spans = np.array(rows), np.array(times)
