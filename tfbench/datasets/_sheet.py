@@ -95,15 +95,21 @@ def show(
 
 
 def contact_sheet(samples: Sequence[Sample], n_columns: int) -> Image.Image:
-    """Draw one row of frames for each clip, under a line that says what it is."""
+    """Draw one row of frames for each clip, under a line that says what it is.
+
+    Where clips are wider than high, the frames are wider and fewer.
+    """
     height = LINE + TILE
-    page = Image.new("RGB", (n_columns * TILE, len(samples) * height), PAPER)
+    widest = max(sample.clip.video.width / sample.clip.video.height for sample in samples)
+    width = round(TILE * min(max(widest, 1.0), 2.0))
+    n_columns = max(1, n_columns * TILE // width)
+    page = Image.new("RGB", (n_columns * width, len(samples) * height), PAPER)
     pen = ImageDraw.Draw(page)
     font = ImageFont.load_default(13)
     for k, sample in enumerate(samples):
         pen.text((4, k * height + 1), _caption(sample), INK, font)
-        for column, tile in enumerate(_tiles(sample.clip.video, n_columns)):
-            page.paste(tile, (column * TILE, k * height + LINE))
+        for column, tile in enumerate(_tiles(sample.clip.video, n_columns, width)):
+            page.paste(tile, (column * width, k * height + LINE))
     return page
 
 
@@ -113,8 +119,8 @@ def _caption(sample: Sample) -> str:
     return "   ".join(word for word in (sample.id, sample.identity, emotion, said) if word)
 
 
-def _tiles(video: Video, n: int) -> list[Image.Image]:
-    """Return n frames from the first to the last, each in the middle of a square."""
+def _tiles(video: Video, n: int, width: int) -> list[Image.Image]:
+    """Return n frames from the first to the last, each in the middle of a tile."""
     wanted = np.linspace(0, video.n_frames - 1, n).round().astype(int)
     kept = {}
     at = 0
@@ -122,13 +128,13 @@ def _tiles(video: Video, n: int) -> list[Image.Image]:
         for k in set(wanted.tolist()) & set(range(at, at + len(chunk))):
             kept[k] = chunk[k - at].permute(1, 2, 0).numpy()
         at += len(chunk)
-    return [_square(Image.fromarray(kept[k])) for k in wanted.tolist() if k in kept]
+    return [_fitted(Image.fromarray(kept[k]), width) for k in wanted.tolist() if k in kept]
 
 
-def _square(image: Image.Image) -> Image.Image:
-    image.thumbnail((TILE, TILE), Image.Resampling.LANCZOS)
-    tile = Image.new("RGB", (TILE, TILE), PAPER)
-    tile.paste(image, ((TILE - image.width) // 2, (TILE - image.height) // 2))
+def _fitted(image: Image.Image, width: int) -> Image.Image:
+    image.thumbnail((width, TILE), Image.Resampling.LANCZOS)
+    tile = Image.new("RGB", (width, TILE), PAPER)
+    tile.paste(image, ((width - image.width) // 2, (TILE - image.height) // 2))
     return tile
 
 
