@@ -29,14 +29,14 @@ import torch
 
 def ours(clip: Path, crops: Path) -> dict[str, float]:
     """Score the clip; the crops and the sound's MFCC are left for the other side."""
-    from tfbench.evaluation.store import Arrays
-    from tfbench.evaluation.views import ClipViews, FaceFinder
     from tfbench.faces.detect import FaceDetector
     from tfbench.media.spectral import mfcc
     from tfbench.media.video import open_clip
     from tfbench.metrics.lse import LSE
     from tfbench.nets.frozen import Frozen
     from tfbench.nets.syncnet import seeded
+    from tfbench.preparation.arrays import Arrays
+    from tfbench.preparation.views import ClipViews, FaceFinder
 
     metric = LSE("syncnet_short", Frozen(seeded(0), "syncnet.seeded"))
     finder = FaceFinder(FaceDetector())

@@ -24,9 +24,9 @@ from tfbench.core.errors import TfbenchError
 from tfbench.core.registry import registry
 from tfbench.evaluation import views
 from tfbench.evaluation.evaluators import build_metric, evaluator_set
-from tfbench.evaluation.store import Arrays, clip_sha256
 from tfbench.faces.detect import FaceDetector
 from tfbench.media.video import open_clip
+from tfbench.preparation.arrays import Arrays, clip_sha256
 
 
 def main() -> None:

@@ -32,6 +32,7 @@ class Judge(torch.nn.Module):
     crop = FaceBox(size=8)
     located = False
     n_points = 68
+    side = 8
 
     def embed(self, frames):
         return frames.float().mean((2, 3))

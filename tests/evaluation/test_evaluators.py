@@ -1,5 +1,8 @@
 """Evaluator sets: what they name, what may change in them, what they load."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from tfbench.core.assets import asset
@@ -8,11 +11,15 @@ from tfbench.core.registry import parse_name, registry
 from tfbench.datasets.demo import Demo, DemoConfig
 from tfbench.evaluation.evaluators import (
     build_metric,
+    choose,
     evaluator_set,
     evaluator_sets,
     is_here,
     longest_clip,
 )
+from tfbench.evaluation.protocols.self import SelfProtocol
+from tfbench.nets.syncnet import SyncNet
+from tfbench.training.bundle import write_network
 
 
 @pytest.mark.parametrize("name", evaluator_sets())
@@ -20,6 +27,9 @@ def test_every_set_names_metrics_and_networks_that_exist(name: str):
     for metric, network in evaluator_set(name).items():
         stem, _, keyword = metric.partition(".")
         plugin = registry("metrics").load(stem)
+        if keyword == "definition":
+            assert network in plugin.definitions
+            continue
         assert keyword in {"", *plugin.optional_networks}
         parsed = parse_name(network)
         assert parsed.variant in registry("networks").load(parsed.stem).VARIANTS
@@ -71,3 +81,31 @@ def test_auto_takes_the_official_network_only_where_it_is_here(tmp_path, monkeyp
     monkeypatch.setenv("TFBENCH_ASSET_INCEPTION_FID", str(file))
     assert is_here("inception.clean")
     assert evaluator_set("auto")["frechet"] == "inception.clean"
+
+
+def test_the_network_that_trained_a_method_does_not_judge_it():
+    protocol = SelfProtocol()
+    judge = build_metric("frechet", evaluator_set("offline")).info.evaluator_sha256
+    with pytest.raises(ConfigError, match=r"onet\.mtcnn has trained this method and cannot judge"):
+        choose(["frechet"], "offline", protocol, supervisors=(judge,))
+    chosen = choose(None, "offline", protocol, supervisors=(judge,))
+    assert "has trained this method" in chosen.left_out["frechet"]
+    assert choose(["frechet"], "offline", protocol, supervisors=("0" * 64,)).metrics
+
+
+def test_a_set_may_name_the_definition_that_suits_its_network():
+    networks = evaluator_set("offline+lmd.definition=vico")
+    assert build_metric("lmd", networks).definition == "vico"
+    assert build_metric("lmd.eat", networks).definition == "eat"
+
+
+def test_a_bundle_can_judge(tmp_path: Path):
+    folder = tmp_path / "run" / "bundle"
+    net = SyncNet(16, (8,) * 6, (8,) * 6, 8, 64, (0, 64, 0, 64), False, 1)
+    part = write_network(folder / "net.safetensors", net)
+    record = {"name": "syncnet", "parts": {"net": part}}
+    (folder / "bundle.json").write_text(json.dumps(record))
+    metric = build_metric("lse.any_face", evaluator_set(f"offline+lse={folder}"))
+    assert metric.info.evaluator == "syncnet.run"
+    assert metric.info.evaluator_sha256 == part["sha256"]
+    assert metric.info.crop == "syncnet.min25.face0.size64"

@@ -8,10 +8,10 @@ from torchvision.transforms.v2.functional import gaussian_blur
 
 from tfbench.core.types import Clip, TensorVideo
 from tfbench.evaluation.evaluators import build_metric, evaluator_set
-from tfbench.evaluation.store import Arrays
-from tfbench.evaluation.views import ClipViews, FaceFinder
 from tfbench.faces.detect import FaceDetector
 from tfbench.media.video import open_clip
+from tfbench.preparation.arrays import Arrays
+from tfbench.preparation.views import ClipViews, FaceFinder
 
 N = 27
 NAMES = ("csim", "csim.one_shot", "frechet", "lmd", "lmd.eat", "psnr.face", "ssim.face")

@@ -5,7 +5,8 @@ import torch
 
 from tfbench.core.errors import InputError
 from tfbench.core.types import Clip, Score, Speech, TensorVideo
-from tfbench.evaluation.store import Arrays, Rows, clip_sha256, load_rows
+from tfbench.evaluation.store import Rows, load_rows
+from tfbench.preparation.arrays import Arrays, clip_sha256
 
 ROW = Score("a", "clip", "PSNR", "a", value=float("inf"))
 REFUSED = Score("b", "clip", "PSNR", "b", reason="no face")

@@ -9,12 +9,13 @@ from tests.metrics.fake_views import FakeViews
 from tfbench.core.errors import InputError, Unscorable
 from tfbench.core.types import Clip, Crop, Part, Speech, TensorVideo, ViewKey
 from tfbench.evaluation.statistics import interval
-from tfbench.evaluation.views import ClipViews
 from tfbench.faces.crop import WholeFrame
+from tfbench.media.grammar import GRAMMAR
 from tfbench.metrics._error_rates import count_errors
-from tfbench.metrics.wer import WER
+from tfbench.metrics.wer import WER, is_sentence
 from tfbench.nets.frozen import Frozen
 from tfbench.nets.lipreading import LipReader
+from tfbench.preparation.views import ClipViews
 
 ALPHABET = " abcdefghijklmnopqrstuvwxyz世界你好"
 STEP = 8
@@ -36,6 +37,19 @@ class LetterReader(torch.nn.Module):
 
     def read(self, mouths: torch.Tensor) -> str:
         return "".join(ALPHABET[int(level) // STEP] for level in mouths)
+
+
+class GrammarLetterReader(LetterReader):
+    """Told a grammar, it takes at each place the word with the most letters in their places."""
+
+    def read_grammar(self, mouths: torch.Tensor, grammar: dict[str, tuple[str, ...]]) -> str:
+        if len(mouths) < 20:
+            raise InputError(f"no sentence of the grammar fits into {len(mouths)} frames")
+        seen = self.read(mouths).split()
+        return " ".join(
+            max(words, key=lambda word: sum(a == b for a, b in zip(word, said, strict=False)))
+            for words, said in zip(grammar.values(), seen, strict=True)
+        )
 
 
 class Hearer(torch.nn.Module):
@@ -61,6 +75,10 @@ def frames(text: str) -> torch.Tensor:
 def build(text: str = "english", transcriber: Hearer | None = None) -> WER:
     heard = None if transcriber is None else Frozen(transcriber, "whisper.test")
     return WER("free", Frozen(LetterReader(text), "letters.test", "a" * 64), transcriber=heard)
+
+
+def build_grammar() -> WER:
+    return WER("grammar", Frozen(GrammarLetterReader(), "letters.test", "a" * 64))
 
 
 def views(shown: str, said: str | None, case: str = "case", cluster: str = "someone") -> FakeViews:
@@ -231,3 +249,60 @@ def test_speech_of_views_is_never_asked_where_the_words_are_known():
 
     clip = Deaf({"pred": [LetterReader().prepare(frames("yes"))]}, words="yes")
     assert build(transcriber=Hearer("no")).measure(clip)[0].value == 0.0
+
+
+def test_told_the_grammar_slips_are_words_of_the_grammar():
+    said, shown = "bin blue at f two now", "bin blux at g twx soon"
+    free, told = build().measure(views(shown, said)), build_grammar().measure(views(shown, said))
+    assert free[0].value == pytest.approx(400 / 6)
+    assert told[0].value == pytest.approx(200 / 6)
+    assert told[0].note == free[0].note
+    metric = build_grammar()
+    metric.update(frames(shown), "Bin blue at f two now.")
+    assert metric.compute()["WER"].item() == pytest.approx(200 / 6)
+    assert metric.info.definition == "wer.grammar"
+
+
+def test_told_the_grammar_shots_are_one_sentence():
+    class Twice(Cut):
+        def parts(self, key: ViewKey) -> tuple[Part, ...]:
+            texts = "bin blue at", " f two now"
+            values = [LetterReader().prepare(frames(text)) for text in texts]
+            return Part("track-0", 0, 11, values[0]), Part("track-1", 11, 21, values[1])
+
+    assert build_grammar().measure(Twice(words="bin blue at f two now"))[0].value == 0
+
+
+@pytest.mark.parametrize("said", ["we speak", "bin blue at w two now", "bin blue at f two"])
+def test_a_sentence_of_another_grammar_is_refused(said: str):
+    with pytest.raises(Unscorable, match=f"'{said}' is no sentence of GRID's grammar.*wer.free"):
+        build_grammar().measure(views(said, said))
+    with pytest.raises(Unscorable, match="no sentence"):
+        build_grammar().update(frames(said), said)
+    assert is_sentence("Bin blue at F two, now!")
+
+
+def test_a_reader_that_cannot_be_told_a_grammar_is_named():
+    said = "bin blue at f two now"
+    metric = WER("grammar", Frozen(LetterReader(), "letters.test", "a" * 64))
+    with pytest.raises(Unscorable, match=r"letters\.test only decodes freely; take wer\.free"):
+        metric.measure(views(said, said))
+
+
+def test_a_clip_too_short_for_any_sentence_has_a_reason():
+    with pytest.raises(Unscorable, match="fits into 5 frames"):
+        build_grammar().measure(views("bin b", "bin blue at f two now"))
+
+
+def test_a_sentence_drawn_without_a_look_is_wrong_in_four_words_of_five():
+    """The number in the metric's description."""
+    draw = random.Random(0)
+    sides = [
+        [" ".join(draw.choice(words) for words in GRAMMAR.values()) for _ in range(1000)]
+        for _ in range(2)
+    ]
+    errors = [count_errors(*pair) for pair in zip(*sides, strict=True)]
+    wer = 100 * sum(e.words for e in errors) / sum(e.n_words for e in errors)
+    cer = 100 * sum(e.characters for e in errors) / sum(e.n_characters for e in errors)
+    assert wer == pytest.approx(82, abs=1)
+    assert cer == pytest.approx(62, abs=1)

@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from tfbench import __version__
-from tfbench.cli import assets, cost, datasets, doctor, evaluate, leaderboard, listing, score
+from tfbench.cli import (
+    assess,
+    assets,
+    cost,
+    datasets,
+    doctor,
+    evaluate,
+    leaderboard,
+    listing,
+    score,
+    train,
+)
 from tfbench.core.errors import TfbenchError
 
 app = typer.Typer(
@@ -19,6 +30,8 @@ app = typer.Typer(
 )
 app.command("score")(score.score)
 app.command("eval")(evaluate.evaluate_command)
+app.command("train")(train.train_command)
+app.command("assess")(assess.assess_command)
 app.command("cost")(cost.cost_command)
 app.command("list")(listing.list_command)
 app.command("doctor")(doctor.doctor)

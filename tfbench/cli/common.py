@@ -82,7 +82,12 @@ def plan(
     from tfbench.evaluation.run import Evaluation
 
     chosen = choose(
-        names(metrics), evaluators, protocol, longest_clip(dataset, min(limit or 20, 20))
+        names(metrics),
+        evaluators,
+        protocol,
+        longest_clip(dataset, min(limit or 20, 20)),
+        own=dataset.evaluators,
+        supervisors=generator.supervisors,
     )
     say_judges(chosen, evaluators)
     say_left_out(chosen)

@@ -47,7 +47,7 @@ def make_command(
     words = _words(data, split=split, size=size, resolution=resolution)
     dataset = common.build("datasets", name, words)
     start = time.monotonic()
-    with _interruptible():
+    with interruptible():
         prepared, n_new = prepare(dataset, workers=workers, verify=verify)
     if prepared is None:
         from tfbench.core.errors import InputError
@@ -78,7 +78,7 @@ def show_command(
     dataset = common.build("datasets", name, words)
     from tfbench.datasets._sheet import choose_rows, show
 
-    with _interruptible():
+    with interruptible():
         prepare(dataset, choose_rows(dataset.index(), clips), workers=workers)
         shown = show(dataset, out or Path("show", dataset.label), n_rows=clips, n_videos=videos)
     for path in (shown.sheet, *shown.videos):
@@ -94,7 +94,7 @@ def prepare(
 ) -> tuple[Prepared | None, int]:
     """Make clips that are not there, with a bar; returns also how many were made just now."""
     before: list[int] = []
-    with _progress(f"making clips of {dataset.label}") as advance:
+    with progress(f"making clips of {dataset.label}") as advance:
 
         def say(done: int, total: int) -> None:
             before.append(done)
@@ -126,7 +126,8 @@ def _report(dataset: Dataset, prepared: Prepared, n_new: int, seconds: float) ->
 
 
 @contextlib.contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar; yields what is called with (done, all)."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as Remaining
 
@@ -141,7 +142,8 @@ def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
+    """Turn Ctrl-C into a line and exit code 130."""
     try:
         yield
     except KeyboardInterrupt:

@@ -54,6 +54,7 @@ def load_config(
     name: Name,
     settings: Mapping[str, Any] | Sequence[str] = (),
     roots: Sequence[Path] = (),
+    files: Sequence[Path] = (),
 ) -> T:
     """Build the settings of a plugin.
 
@@ -69,6 +70,7 @@ def load_config(
             as YAML where that gives a value that the field takes, and word for word otherwise.
         roots: Further folders of configs. The folder `configs` in the package of a plugin that
             another distribution brings is always looked into.
+        files: Further files of settings; they win over those of the name.
 
     Raises:
         ConfigError: Names the file or the command line, the key, what came and what is allowed.
@@ -76,7 +78,7 @@ def load_config(
     """
     fields = _fields(cls)
     values: dict[str, Any] = {}
-    for path in _files(kind, name, roots):
+    for path in (*_files(kind, name, roots), *files):
         values |= _checked(fields, load_mapping(path), str(path))
     if isinstance(settings, Mapping):
         values |= _checked(fields, settings, "settings")

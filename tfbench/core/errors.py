@@ -12,6 +12,7 @@ __all__ = [
     "MissingAsset",
     "StorageError",
     "TfbenchError",
+    "TrainingError",
     "UnknownName",
     "Unscorable",
 ]
@@ -47,6 +48,10 @@ class StorageError(TfbenchError):
 
 class GenerationError(TfbenchError):
     """A generator could not make its video."""
+
+
+class TrainingError(TfbenchError):
+    """A training cannot go on, or a run cannot be continued."""
 
 
 class Unscorable(TfbenchError):

@@ -29,6 +29,7 @@ __all__ = [
     "Crop",
     "Emotion",
     "FaceTrack",
+    "LandmarkCrop",
     "MetricInfo",
     "Need",
     "Part",
@@ -373,6 +374,22 @@ class Crop(Protocol):
 
     def cut(self, frames: Tensor, regions: Tensor | None) -> Tensor:
         """Cut uint8 (t, 3, H, W) frames to uint8 (t, 3, h, w)."""
+
+
+@runtime_checkable
+class LandmarkCrop(Crop, Protocol):
+    """A crop that is placed by landmarks, which are found in an earlier pass over the clip."""
+
+    @property
+    def points(self) -> ViewKey:
+        """Landmarks of the same faces, one row a frame; their side is that of the crop's view."""
+
+    def regions(self, track: FaceTrack, points: Tensor | None = None) -> Tensor:
+        """Turn a track and the values of `points`, (n, ...), into what `cut` needs.
+
+        Raises:
+            InputError: There are no points.
+        """
 
 
 @dataclass(frozen=True)

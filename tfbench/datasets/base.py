@@ -64,6 +64,8 @@ class Dataset(ABC):
     """The registry's name: the file's stem."""
     version: ClassVar[int] = 1
     """Raised when what a split holds changes."""
+    evaluators: ClassVar[str | None] = None
+    """The set of evaluators that was made for this data, if there is one."""
     Config: ClassVar[type]
     """Frozen dataclass of the settings; the constructor takes one."""
 

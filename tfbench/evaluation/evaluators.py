@@ -1,18 +1,23 @@
 """Evaluator sets: which network judges for each metric.
 
 `configs/evaluators/<set>.yaml` maps a metric to the name of a network, `stem.variant`, and
-`<metric>.<keyword>` to a network that helps it where it is on the machine. Inside a set nothing
-falls back: a metric whose network is not on this machine is refused with what is missing, so that
-a number never silently comes from another judge. The set `auto`, made on each machine, takes for
-every metric the network of `official` where it is here, else that of `offline`; as everywhere, the
-judge is part of a column's key, so numbers of different judges never meet. A name such as
-`offline+efd=emotion_fan.ferplus` is a set with changes.
+`<metric>.<keyword>` to a network that helps it where it is on the machine, or
+`<metric>.definition` to the definition that suits the network. A network may also be the path of
+a bundle that `tfbench train` has made. Inside a set nothing falls back: a metric whose network is
+not on this machine is refused with what is missing, so that a number never silently comes from
+another judge.
+
+The set `auto` is made for each data set and machine: where the data set has a set of its own, such
+as `puppets`, what that lists; for every other metric the network of `official` where it is here,
+else that of `offline`. As everywhere, the judge is part of a column's key, so numbers of different
+judges never meet. A name such as `offline+efd=emotion_fan.ferplus` is a set with changes.
 """
 
 from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfbench.core.assets import state
@@ -20,8 +25,11 @@ from tfbench.core.config import load_mapping
 from tfbench.core.errors import ConfigError, InputError, MissingAsset, TfbenchError, UnknownName
 from tfbench.core.paths import configs_dir
 from tfbench.core.registry import parse_name, registry
+from tfbench.nets.bundle import load_bundle
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from tfbench.datasets.base import Dataset
     from tfbench.evaluation.protocol import Protocol
     from tfbench.metrics.base import TalkingFaceMetric
@@ -41,32 +49,36 @@ __all__ = [
 
 
 AUTO = "auto"
+DEFINITION = ".definition"
 
 
 def evaluator_sets() -> tuple[str, ...]:
     """Return the names of all evaluator sets, `auto` first."""
-    files = (configs_dir() / "evaluators").glob("*.yaml")
-    return (AUTO, *sorted(path.stem for path in files))
+    stems = sorted(path.stem for path in (configs_dir() / "evaluators").glob("*.yaml"))
+    # Settings of an evaluator's training have a dot or a plus in their name.
+    return (AUTO, *(stem for stem in stems if not {".", "+"} & set(stem)))
 
 
-def evaluator_set(name: str) -> dict[str, str]:
+def evaluator_set(name: str, own: str | None = None) -> dict[str, str]:
     """Return metric -> network of a set.
 
     Args:
         name: `set`, or `set+metric=network+...`.
+        own: The set that the data set to be scored has of its own; `auto` begins with it.
 
     Raises:
         UnknownName: There is no such set, metric or network.
         ConfigError: The file does not map names to names, or a change is not `metric=network`.
     """
     stem, *changes = name.split("+")
-    mapping = _auto() if stem == AUTO else _read_set(stem)
+    mapping = _auto(own) if stem == AUTO else _read_set(stem)
     for change in changes:
         metric, equals, network = change.partition("=")
         if not (metric and equals and network):
             raise ConfigError(f"'{change}' in '{name}' is not metric=network")
         registry("metrics").find(metric.partition(".")[0])
-        _network_file(network)
+        if not metric.endswith(DEFINITION) and not _is_bundle(network):
+            _network_file(network)
         mapping[metric] = network
     return mapping
 
@@ -83,10 +95,10 @@ def _read_set(name: str) -> dict[str, str]:
     return mapping
 
 
-def _auto() -> dict[str, str]:
+def _auto(own: str | None) -> dict[str, str]:
     official, offline = _read_set("official"), _read_set("offline")
     here = {metric: network for metric, network in official.items() if is_here(network)}
-    return official | offline | here
+    return official | offline | here | (_read_set(own) if own else {})
 
 
 def is_here(network: str) -> bool:
@@ -96,15 +108,22 @@ def is_here(network: str) -> bool:
 
 
 def load_network(name: str) -> Frozen[Any]:
-    """Load a network by its name, `stem.variant`.
+    """Load a network by its name, `stem.variant`, or out of the bundle of a training.
 
     Raises:
         UnknownName: There is no such network or variant.
         MissingAsset: Its file is not on this machine.
+        AssetError: Its file is not what it should be.
     """
+    if _is_bundle(name):
+        return load_bundle(Path(name))
     module = _network_file(name)
     network: Frozen[Any] = module.load(parse_name(name).variant)
     return network
+
+
+def _is_bundle(name: str) -> bool:
+    return "/" in name
 
 
 def _network_file(name: str) -> Any:
@@ -134,7 +153,8 @@ def build_metric(
     """
     parsed = parse_name(name)
     metric = registry("metrics").load(parsed.stem)
-    definition = parsed.variant or metric.default_definition(longest)
+    usual = networks.get(f"{metric.name}{DEFINITION}") or metric.default_definition(longest)
+    definition = parsed.variant or usual
     if not metric.needs_network:
         return metric(definition)
     if metric.name not in networks:
@@ -180,7 +200,13 @@ def longest_clip(dataset: Dataset, look_at: int = 20) -> int | None:
 
 
 def choose(
-    names: list[str] | None, evaluators: str, protocol: Protocol, longest: int | None = None
+    names: list[str] | None,
+    evaluators: str,
+    protocol: Protocol,
+    longest: int | None = None,
+    *,
+    own: str | None = None,
+    supervisors: Collection[str] = (),
 ) -> Chosen:
     """Build the metrics that were asked for, or all that the set and the protocol allow.
 
@@ -190,17 +216,21 @@ def choose(
         evaluators: Name of the evaluator set.
         protocol: Says what there is to compare with.
         longest: Frames in the longest clip, if known; see `build_metric`.
+        own: The evaluator set that the data set has of its own; see `evaluator_set`.
+        supervisors: sha256 of the networks that have trained the method; none of them judges it.
 
     Raises:
         TfbenchError: A metric that was asked for cannot be built.
-        ConfigError: A metric that was asked for compares with a clip that there is not.
+        ConfigError: A metric that was asked for compares with a clip that there is not, or its
+            network has trained the method.
     """
-    networks = evaluator_set(evaluators)
+    networks = evaluator_set(evaluators, own)
     metrics, left_out = [], {}
     for name in names if names is not None else registry("metrics").names():
         try:
             metric = build_metric(name, networks, longest)
             _refuse_without_truth(metric, protocol)
+            _refuse_supervisor(metric, supervisors)
         except TfbenchError as error:
             if names is not None:
                 raise
@@ -222,3 +252,12 @@ def _refuse_without_truth(metric: TalkingFaceMetric, protocol: Protocol) -> None
         f"{metric.info.definition} compares with {lacking}, which the protocol "
         f"'{protocol.name}' does not have"
     )
+
+
+def _refuse_supervisor(metric: TalkingFaceMetric, supervisors: Collection[str]) -> None:
+    if metric.info.evaluator_sha256 in supervisors:
+        raise ConfigError(
+            f"{metric.info.evaluator} has trained this method and cannot judge it; name another "
+            f"network, such as the copy that was trained on other clips, with "
+            f"--evaluators SET+{metric.name}=NETWORK"
+        )

@@ -30,10 +30,11 @@ from tfbench.core.files import storage_errors, write_atomically
 from tfbench.core.paths import cache_dir
 from tfbench.core.types import Case, Clip, Need, Score, TensorVideo
 from tfbench.evaluation.result import Result, cells_of, provenance, scores_digest
-from tfbench.evaluation.store import Arrays, Rows, clip_sha256, load_rows
-from tfbench.evaluation.views import ClipViews, FaceFinder
+from tfbench.evaluation.store import Rows, load_rows
 from tfbench.faces.detect import FaceDetector
 from tfbench.media.video import open_clip, read_comment
+from tfbench.preparation.arrays import Arrays, clip_sha256
+from tfbench.preparation.views import ClipViews, FaceFinder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

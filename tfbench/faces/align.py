@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tfbench.core.types import FaceTrack, TrackSettings
 
-__all__ = ["TEMPLATES", "AlignedFace", "SquareFace", "Template", "similarity"]
+__all__ = ["TEMPLATES", "AlignedFace", "SquareFace", "Template", "cut_transformed", "similarity"]
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class AlignedFace:
 
     def cut(self, frames: Tensor, regions: Tensor | None) -> Tensor:
         """Cut uint8 (t, 3, H, W) frames to uint8 (t, 3, size, size); see `Crop.cut`."""
-        return _cut(frames, regions, self.size, self.antialias)
+        return cut_transformed(frames, regions, self.size, self.antialias)
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class SquareFace:
 
     def cut(self, frames: Tensor, regions: Tensor | None) -> Tensor:
         """Cut uint8 (t, 3, H, W) frames to uint8 (t, 3, size, size); see `Crop.cut`."""
-        return _cut(frames, regions, self.size, antialias=True)
+        return cut_transformed(frames, regions, self.size, antialias=True)
 
 
 def similarity(points: np.ndarray, wanted: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -210,8 +210,24 @@ def _seen_everywhere(points: np.ndarray) -> np.ndarray:
     return np.stack(filled, axis=1).reshape(points.shape)
 
 
-def _cut(frames: Tensor, regions: Tensor | None, size: int, antialias: bool) -> Tensor:
-    """Check frames and transforms (t, 6), and resample each frame."""
+def cut_transformed(
+    frames: Tensor, regions: Tensor | None, size: int, antialias: bool = False
+) -> Tensor:
+    """Resample each frame by its transform, bilinearly, with black beyond the frame.
+
+    Args:
+        frames: uint8 (t, 3, H, W).
+        regions: float (t, 6), the rows of transforms as those of `AlignedFace.regions`.
+        size: Side of the result in pixels.
+        antialias: Whether what shrinks by two or more is averaged over blocks first.
+
+    Returns:
+        uint8 (t, 3, size, size), rounded.
+
+    Raises:
+        InputError: Frames or transforms are of another type or shape, or a transform is not
+            finite or flattens the frame.
+    """
     if frames.ndim != 4 or frames.shape[1] != 3 or frames.dtype != torch.uint8:
         raise InputError(
             f"crops are cut out of uint8 (t, 3, H, W) frames; "

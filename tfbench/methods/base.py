@@ -39,6 +39,8 @@ class Generator(ABC):
     """What a request must hold; one that lacks it is refused by name."""
     Config: ClassVar[type] = NoConfig
     """Frozen dataclass of the settings."""
+    supervisors: tuple[str, ...] = ()
+    """sha256 of the networks that have trained this method; none of them may judge it."""
     batch: int | None = None
     """How many frames pass through the networks at once, which changes no pixel beyond rounding;
     None for a method that has no such choice."""

@@ -29,12 +29,14 @@ import torch
 from torch import Tensor
 
 from tfbench.core.errors import InputError, Unscorable
-from tfbench.core.types import Column, Score, ViewKey, Views
+from tfbench.core.types import Column, Score, Views
 from tfbench.metrics.base import TalkingFaceMetric
+from tfbench.nets.landmarks import landmark_view
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tfbench.core.types import ViewKey
     from tfbench.nets.frozen import Frozen
 
 __all__ = ["LMD", "lmd_atvg", "lmd_eat", "lmd_ipd", "lmd_vico"]
@@ -143,11 +145,7 @@ class LMD(TalkingFaceMetric):
     def needs(self) -> tuple[ViewKey, ...]:
         """Landmarks of the scored and of the true clip."""
         judge = self._judge()
-        name, crop = f"landmarks.{judge.name}", judge.module.crop
-        return (
-            ViewKey(name, "pred", crop, judge.sha256, 0, self._extract, located=True),
-            ViewKey(name, "ref", crop, judge.sha256, 0, self._extract, located=True),
-        )
+        return landmark_view(judge, "pred"), landmark_view(judge, "ref")
 
     def measure(self, views: Views) -> tuple[Score, ...]:
         """Compare each face with the true one in the frames that show both."""
@@ -187,10 +185,6 @@ class LMD(TalkingFaceMetric):
     def _compare(self, pred: Tensor, ref: Tensor) -> Tensor:
         """Compute the columns' values, float64 (1, columns)."""
         return _FUNCTIONS[self.definition](pred, ref).reshape(1, -1)
-
-    def _extract(self, frames: Tensor, regions: Tensor) -> Tensor:
-        points: Tensor = self._judge().module.extract(frames, regions)
-        return points
 
 
 _FUNCTIONS = {"ipd": lmd_ipd, "atvg": lmd_atvg, "eat": lmd_eat, "vico": lmd_vico}

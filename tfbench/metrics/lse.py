@@ -16,7 +16,7 @@ they are, and MTCNN finds faces. With the same pixels the numbers are the same (
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -24,8 +24,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tfbench.core.errors import InputError, Unscorable
-from tfbench.core.types import FPS, SAMPLE_RATE, Column, Crop, Score, TrackSettings, ViewKey, Views
-from tfbench.faces.crop import SyncNetCrop, WholeFrame
+from tfbench.core.types import FPS, SAMPLE_RATE, Column, Score, TrackSettings, ViewKey, Views
+from tfbench.faces.crop import ANY_FACE, SyncNetCrop, WholeFrame
 from tfbench.media.spectral import mfcc
 from tfbench.metrics.base import TalkingFaceMetric
 
@@ -102,11 +102,11 @@ class LseSettings:
     """How a definition reads a clip.
 
     Attributes:
-        crop: What the network sees.
+        crop: What the network sees, at the published network's size.
         vshift: Largest offset tried, in frames.
     """
 
-    crop: Crop
+    crop: SyncNetCrop | WholeFrame
     vshift: int = 15
 
 
@@ -124,8 +124,11 @@ class LSE(TalkingFaceMetric):
             PySceneDetect 0.6 sees them (bytedance/LatentSync, `eval/syncnet_detect.py`, which
             reports the confidence and the offset).
         `wav2lip_lrs`: the whole frame resized to 224, as Wav2Lip scores cropped data sets.
+        `any_face`: as `syncnet_short`, for faces of any size; the pipeline drops those of 100
+            pixels or less, which small frames have.
 
-    A clip's value is the mean over its tracks, a data set's the mean over clips.
+    Crops have the size that the network reads, 224 for the published one. A clip's value is the
+    mean over its tracks, a data set's the mean over clips.
 
     Args:
         definition: One of the above.
@@ -139,6 +142,7 @@ class LSE(TalkingFaceMetric):
         "syncnet_short": LseSettings(SyncNetCrop(tracking=SHORT)),
         "latentsync": LseSettings(SyncNetCrop(tracking=LATENTSYNC)),
         "wav2lip_lrs": LseSettings(WholeFrame(224)),
+        "any_face": LseSettings(SyncNetCrop(tracking=ANY_FACE)),
     }
     columns = (
         Column("LSE-D", higher_is_better=False),
@@ -161,8 +165,9 @@ class LSE(TalkingFaceMetric):
     @property
     def needs(self) -> tuple[ViewKey, ...]:
         """Lip embeddings of every window of five frames."""
-        sha256 = self._judge().sha256
-        return (ViewKey("syncnet.lip", "pred", self.settings.crop, sha256, 4, self._embed_lips),)
+        judge = self._judge()
+        crop = replace(self.settings.crop, size=judge.module.side)
+        return (ViewKey("syncnet.lip", "pred", crop, judge.sha256, 4, self._embed_lips),)
 
     def measure(self, views: Views) -> tuple[Score, ...]:
         """Score each track against the sound of its own time."""
@@ -184,7 +189,8 @@ class LSE(TalkingFaceMetric):
         """Add one cropped clip.
 
         Args:
-            frames: uint8 (T, 3, 224, 224) RGB at 25 fps.
+            frames: uint8 (T, 3, side, side) RGB at 25 fps, side being the network's, 224 for the
+                published one.
             waveform: float32 (S,) at 16 kHz, in [-1, 1].
 
         Raises:

@@ -13,14 +13,16 @@ from torch import Tensor, nn
 
 from tfbench.core.assets import locate, recorded_sha256
 from tfbench.core.errors import UnknownName
+from tfbench.core.types import ViewKey
 from tfbench.faces.crop import FaceInFrame
 from tfbench.faces.landmarks import DlibLandmarks, MediaPipeLandmarks, mediapipe_to_68
 from tfbench.nets.frozen import Frozen
 
 if TYPE_CHECKING:
+    from tfbench.core.types import Side
     from tfbench.faces.landmarks import LandmarkDetector
 
-__all__ = ["VARIANTS", "Landmarks", "load"]
+__all__ = ["VARIANTS", "Landmarks", "landmark_view", "load"]
 
 VARIANTS = {"dlib68": "", "mediapipe478": "face-landmarker"}
 """Variant -> the asset that it reads, "" where an installed package brings the file."""
@@ -68,6 +70,23 @@ class Landmarks(nn.Module):
     def as_68(self, points: Tensor) -> Tensor:
         """Turn points (..., n_points, 2) into the 68-point convention (..., 68, 2)."""
         return points if self.n_points == 68 else mediapipe_to_68(points)
+
+
+def landmark_view(detector: Frozen[Landmarks], side: Side) -> ViewKey:
+    """Return the view of a detector's landmarks, one key for all who want them.
+
+    Args:
+        detector: See `load`.
+        side: Which clip is read.
+    """
+    return ViewKey(
+        f"landmarks.{detector.name}",
+        side,
+        detector.module.crop,
+        detector.sha256,
+        extract=detector.module.extract,
+        located=True,
+    )
 
 
 def load(variant: str) -> Frozen[Landmarks]:

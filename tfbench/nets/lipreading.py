@@ -1,16 +1,18 @@
-"""What a network must offer to read lips for the word error rate."""
+"""What a network must offer to read lips for the word error rate, and what it may offer."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from torch import Tensor
 
     from tfbench.core.types import Crop
     from tfbench.media.text import Rules
 
-__all__ = ["LipReader"]
+__all__ = ["GrammarReader", "LipReader"]
 
 
 class LipReader(Protocol):
@@ -56,4 +58,22 @@ class LipReader(Protocol):
 
         Returns:
             The words, not normalised; "" where nothing is said.
+        """
+
+
+class GrammarReader(LipReader, Protocol):
+    """A lip reader that can also be told of which sentences one was said."""
+
+    def read_grammar(self, mouths: Tensor, grammar: Mapping[str, Sequence[str]]) -> str:
+        """Decode an utterance that is a sentence of a grammar.
+
+        Args:
+            mouths: (T, ...), what `prepare` made of consecutive frames.
+            grammar: Place -> the words of which one stands there; places in their order.
+
+        Returns:
+            One word for each place, with one space between them.
+
+        Raises:
+            InputError: No sentence fits into so few frames.
         """

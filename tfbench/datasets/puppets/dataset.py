@@ -75,6 +75,7 @@ class Puppets(Dataset):
     """
 
     name = "puppets"
+    evaluators = "puppets"
     Config = PuppetsConfig
 
     def __init__(

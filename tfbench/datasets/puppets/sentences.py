@@ -1,9 +1,8 @@
 """What puppets say: sentences of a grammar like GRID's, and open sentences.
 
-The grammar is that of the GRID corpus (Cooke et al. 2006, JASA 120(5)): command, colour,
-preposition, letter (no w), digit and adverb. The open sentences in `sentences.txt` were written
-for this project and are everyday English of 4 to 10 words; a hash of its words puts a sentence
-in one split, so that adding sentences moves none.
+The grammar is that of the GRID corpus, `tfbench.media.grammar`. The open sentences in
+`sentences.txt` were written for this project and are everyday English of 4 to 10 words; a hash of
+its words puts a sentence in one split, so that adding sentences moves none.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfbench.core.errors import UnknownName
+from tfbench.media.grammar import GRAMMAR
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,16 +28,6 @@ __all__ = [
     "open_sentences",
     "split_of",
 ]
-
-GRAMMAR: dict[str, tuple[str, ...]] = {
-    "command": ("bin", "lay", "place", "set"),
-    "colour": ("blue", "green", "red", "white"),
-    "preposition": ("at", "by", "in", "with"),
-    "letter": tuple("abcdefghijklmnopqrstuvxyz"),
-    "digit": ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
-    "adverb": ("again", "now", "please", "soon"),
-}
-"""The words of each of a grammar sentence's six places, in order."""
 
 SPLITS = ("train", "val", "test")
 """Splits of the open sentences: 70, 10 and 20 in a hundred."""

@@ -2,8 +2,9 @@
 
 Two passes over each clip. The first detects faces and shot cuts, and its result is cached by the
 file's content. The second decodes again, cuts every wanted region out of every chunk and feeds it
-to every network that wants it. Pixels are never held longer than a chunk; what is kept are small
-per-frame arrays.
+to every network that wants it. Regions that are placed by landmarks are cut in a third pass, since
+the second one finds the landmarks. Pixels are never held longer than a chunk; what is kept are
+small per-frame arrays.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from tfbench.core.errors import InputError, Unscorable
-from tfbench.core.types import Crop, FaceTrack, Part, Side, Transcript, ViewKey
+from tfbench.core.types import Crop, FaceTrack, LandmarkCrop, Part, Side, Transcript, ViewKey
 from tfbench.faces.detect import Detections, FaceDetector
 from tfbench.faces.shots import ContentChange, cuts
 from tfbench.faces.track import explain, link
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tfbench.core.types import Clip, Speech, TrackSettings, Video
-    from tfbench.evaluation.store import Arrays
+    from tfbench.preparation.arrays import Arrays
 
 __all__ = ["ClipViews", "FaceFinder", "Faces"]
 
@@ -122,7 +123,9 @@ class ClipViews:
         self.cluster = cluster
         self._clips = clips
         self._sha256 = sha256
-        self._keys = tuple(dict.fromkeys(self._first_of_its_kind(key) for key in keys))
+        self._keys = tuple(
+            dict.fromkeys(self._first_of_its_kind(k) for key in keys for k in _with_points(key))
+        )
         self._finder = finder
         self._features = features
         self._device = device
@@ -135,7 +138,11 @@ class ClipViews:
         """Return the values of a view; the first call for a side computes all of that side's."""
         key = self._first_of_its_kind(key)
         if key not in self._parts:
-            self._compute(key.side, [k for k in self._keys if k.side == key.side] or [key])
+            late = _points(key) is not None
+            same = [
+                k for k in self._keys if k.side == key.side and (_points(k) is not None) == late
+            ]
+            self._compute(key.side, same or [key])
         found = self._parts[key]
         if isinstance(found, Exception):
             raise found
@@ -197,6 +204,9 @@ class ClipViews:
                 streams.extend(self._streams(key))
             except (Unscorable, InputError) as error:
                 self._parts[key] = Unscorable(str(error))
+            except Exception as error:
+                # Landmarks failed, and only the views that need them fail with them.
+                self._parts[key] = error
         try:
             self._feed(side, streams)
         except (Unscorable, InputError) as error:
@@ -212,13 +222,22 @@ class ClipViews:
         if key.crop.tracking is None:
             return [_Stream(key, "clip", 0, None, None)]
         tracks = self._tracks(located, key.crop.tracking)
+        regions = self._regions(key, tracks)
         if key.side == "identity":
-            stills = torch.cat([key.crop.regions(track) for track in tracks])
-            return [_Stream(key, "stills", 0, len(tracks), stills)]
+            return [_Stream(key, "stills", 0, len(tracks), torch.cat(regions))]
         return [
-            _Stream(key, f"track-{n}", track.start, track.stop, key.crop.regions(track))
-            for n, track in enumerate(tracks)
+            _Stream(key, f"track-{n}", track.start, track.stop, places)
+            for n, (track, places) in enumerate(zip(tracks, regions, strict=True))
         ]
+
+    def _regions(self, key: ViewKey, tracks: Sequence[FaceTrack]) -> list[Tensor]:
+        """Place the crop on each track, by landmarks where it wants them."""
+        points, crop = _points(key), key.crop
+        if points is None or not isinstance(crop, LandmarkCrop):
+            return [crop.regions(track) for track in tracks]
+        values = torch.cat([part.values for part in self.parts(points)])
+        pieces = values.split([len(track) for track in tracks])
+        return [crop.regions(t, p) for t, p in zip(tracks, pieces, strict=True)]
 
     def _tracks(self, side: str, settings: TrackSettings) -> tuple[FaceTrack, ...]:
         clip = self._clip(side)
@@ -341,6 +360,18 @@ class _Place:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Place) and (self.crop, self.name) == (other.crop, other.name)
+
+
+def _points(key: ViewKey) -> ViewKey | None:
+    """Return the view of the landmarks that place a view's crop; None where none do."""
+    if not isinstance(key.crop, LandmarkCrop):
+        return None
+    return replace(key.crop.points, side="ref" if key.side == "pair" else key.side)
+
+
+def _with_points(key: ViewKey) -> tuple[ViewKey, ...]:
+    points = _points(key)
+    return (key,) if points is None else (points, key)
 
 
 def _cutter(sides: tuple[Tensor, ...], first: int) -> Any:

@@ -9,14 +9,17 @@ import torch
 from tfbench.core.errors import InputError, Unscorable
 from tfbench.core.types import Clip, Speech, TensorVideo, TrackSettings, ViewKey
 from tfbench.datasets.demo import Demo, DemoConfig
-from tfbench.evaluation.store import Arrays
-from tfbench.evaluation.views import ClipViews, FaceFinder
 from tfbench.faces.crop import FaceBox, FaceInFrame, SyncNetCrop, WholeFrame
 from tfbench.faces.detect import FaceDetector
+from tfbench.faces.mouth import MouthCrop
+from tfbench.metrics.lmd import LMD
 from tfbench.metrics.lse import LSE
 from tfbench.metrics.psnr import PSNR
 from tfbench.nets.frozen import Frozen
+from tfbench.nets.landmarks import Landmarks
 from tfbench.nets.syncnet import seeded
+from tfbench.preparation.arrays import Arrays
+from tfbench.preparation.views import ClipViews, FaceFinder
 
 N = 40
 SHORT = TrackSettings(min_frames=24)
@@ -339,3 +342,112 @@ def test_sides_that_are_one_clip_are_computed_once(tmp_path: Path, detector, tal
     for wanted in keys:
         assert len(found.parts(wanted)[0].values) == N
     assert sum(calls) == 2 * N
+
+
+class FixedPoints:
+    """Landmarks at fixed places in the box; counts the frames that it is given."""
+
+    n_points = 68
+
+    def __init__(self) -> None:
+        self.seen = 0
+        self.places = torch.rand(68, 2, generator=torch.Generator().manual_seed(0)) / 2 + 0.25
+
+    def points(self, frames: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+        self.seen += len(frames)
+        low, high = boxes[:, None, :2], boxes[:, None, 2:]
+        return low + self.places * (high - low)
+
+
+class NoPoints(FixedPoints):
+    def points(self, frames: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+        raise self.error
+
+
+def lmd_of(detector: FixedPoints) -> LMD:
+    return LMD("ipd", Frozen(Landmarks(detector), "landmarks.fixed", sha256="0" * 64))
+
+
+def mouth(lmd: LMD, side: str = "pred", size: int = 96) -> ViewKey:
+    """Pixels of the mouth, placed by the landmarks that a metric needs."""
+    crop = MouthCrop(lmd.needs[0], size)
+    return ViewKey(f"mouth-{size}", side, crop, extract=lambda frames: frames)
+
+
+def test_mouths_and_lmd_share_the_landmarks_and_one_detection(
+    tmp_path: Path, detector, talking: Clip
+):
+    points = FixedPoints()
+    lmd = lmd_of(points)
+    keys = [mouth(lmd), mouth(lmd, size=64), mouth(lmd, "ref"), key(FaceBox()), *lmd.needs]
+    before = detector.seen
+    other = changed(talking, talking.video.tensor.flip(3))
+    found = views(tmp_path, detector, keys, pred=talking, ref=other)
+    for wanted in keys[:3]:
+        (part,) = found.parts(wanted)
+        assert part.values.shape == (N, 3, wanted.crop.size, wanted.crop.size)
+        assert (part.start, part.stop, part.name) == (0, N, "track-0")
+    assert lmd.measure(found)[0].value is not None
+    assert detector.seen - before == points.seen == 2 * N
+
+
+def test_mouths_are_cut_by_the_landmarks_of_their_own_clip(tmp_path: Path, detector, talking: Clip):
+    """Chunks do not show, also where a track starts inside one."""
+    frames = talking.video.tensor.clone()
+    frames[:10] = 128
+    late = changed(talking, frames)
+    lmd = lmd_of(FixedPoints())
+    wanted = mouth(lmd, "ref")
+    landmarks = lmd.needs[1]
+    found = views(tmp_path, detector, [wanted], pred=talking, ref=late)
+    (part,), (points,) = found.parts(wanted), found.parts(landmarks)
+    assert (part.start, part.stop) == (10, N)
+    regions = wanted.crop.regions(found._tracks("ref", wanted.crop.tracking)[0], points.values)
+    assert torch.equal(part.values, wanted.crop.cut(frames[10:], regions))
+
+
+def test_a_clip_without_a_face_has_no_mouth(tmp_path: Path, detector, talking: Clip):
+    empty = changed(talking, torch.full_like(talking.video.tensor, 128))
+    wanted = mouth(lmd_of(FixedPoints()))
+    with pytest.raises(Unscorable, match=r"scored clip: .*no face"):
+        views(tmp_path, detector, [wanted, key(WholeFrame())], pred=empty).parts(wanted)
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [(InputError("a box lies outside"), Unscorable), (ZeroDivisionError("bug"), ZeroDivisionError)],
+)
+def test_landmarks_that_fail_leave_the_other_views_alone(
+    tmp_path: Path, detector, talking: Clip, error: Exception, raised: type[Exception]
+):
+    points = NoPoints()
+    points.error = error
+    wanted, whole = mouth(lmd_of(points)), key(WholeFrame())
+    found = views(tmp_path, detector, [wanted, whole], pred=talking)
+    with pytest.raises(raised, match=str(error)):
+        found.parts(wanted)
+    assert len(found.parts(whole)[0].values) == N
+
+
+def test_mouths_of_two_faces(tmp_path: Path, detector, talking: Clip):
+    frames = talking.video.tensor
+    twice = changed(talking, torch.cat([frames, frames.flip(3)], 3))
+    wanted = mouth(lmd_of(FixedPoints()))
+    one, other = views(tmp_path, detector, [wanted], pred=twice).parts(wanted)
+    assert one.values.shape == other.values.shape == (N, 3, 96, 96)
+    assert (one.values.float() - other.values.float()).abs().mean() > 2
+
+
+def test_mouths_of_stills_and_of_pairs(tmp_path: Path, detector, talking: Clip):
+    lmd = lmd_of(FixedPoints())
+    stills = Clip(TensorVideo(talking.video.tensor[::20]))
+    wanted = mouth(lmd, "identity")
+    (part,) = views(tmp_path, detector, [wanted], identity=stills).parts(wanted)
+    assert part.values.shape == (2, 3, 96, 96)
+    both = replace(mouth(lmd, "pair"), extract=lambda pred, ref: torch.stack([pred, ref], 1))
+    other = changed(talking, talking.video.tensor.flip(1))
+    found = views(tmp_path, detector, [both], pred=other, ref=talking)
+    (part,) = found.parts(both)
+    assert part.values.shape == (N, 2, 3, 96, 96)
+    # The true clip's landmarks place both sides, which differ in the order of their colours.
+    assert torch.equal(part.values[:, 0].flip(1), part.values[:, 1])

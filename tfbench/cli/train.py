@@ -1,0 +1,155 @@
+"""`tfbench train`: an evaluator or a method."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tfbench.cli import common, datasets
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tfbench.datasets.base import Dataset
+    from tfbench.training.run import Outcome
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+KINDS = ("methods", "evaluators")
+
+
+def train_command(
+    name: Annotated[str, typer.Argument(help="Such as syncnet, lipreader, syncnet.official.")],
+    setting: Annotated[
+        list[str] | None, typer.Argument(help="Settings, key=value: steps=2000 seed=1 half=a ...")
+    ] = None,
+    dataset: Annotated[str, typer.Option(help="Such as puppets, grid, folder.")] = "puppets",
+    root: Annotated[Path | None, typer.Option(help="Where the data set lies on disk.")] = None,
+    data: Annotated[
+        list[str] | None, typer.Option("--data", help="A setting of the data set, key=value.")
+    ] = None,
+    held_out: Annotated[
+        list[str] | None,
+        typer.Option("--held-out", help="A setting of the held-out data set alone, key=value."),
+    ] = None,
+    config: Annotated[
+        list[Path] | None, typer.Option("--config", help="A YAML file of settings.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder. Default: runs/train/.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in the folder.")
+    ] = False,
+    max_time: Annotated[
+        str | None, typer.Option(help="Stop at a checkpoint before that: 90s, 30m, 2h.")
+    ] = None,
+    accelerator: common.AcceleratorOption = "auto",
+    workers: datasets.WorkersOption = None,
+) -> None:
+    """Train an evaluator or a method; stopped at any moment, --resume goes on."""
+    from tfbench.core.config import load_config
+    from tfbench.core.registry import parse_name, registry
+    from tfbench.training.run import Told, Training, train
+
+    parsed = parse_name(name)
+    kind = _kind_of(parsed.stem)
+    trainee = _trainee(kind, parsed.stem)
+    settings = load_config(trainee.Config, kind, parsed, setting or [], files=config or [])
+    words = (data or []) + common.given("root", root)
+    training = Training(
+        kind=trainee,
+        config=settings,
+        dataset=_split(dataset, words, "train"),
+        held_out=_split(dataset, _replaced(words, held_out or []), "val"),
+        folder=out or _usual(registry(kind).find(parsed.stem).name, dataset, settings),
+        command=shlex.join(["tfbench", *sys.argv[1:]]),
+    )
+    typer.echo(f"run folder {training.folder}")
+    with datasets.progress("preparing clips") as advance:
+        told = Told(typer.echo, advance, bar=common.console.is_terminal)
+        try:
+            outcome = train(
+                training,
+                told,
+                resume=resume,
+                max_seconds=None if max_time is None else _seconds(max_time),
+                accelerator=accelerator,
+                workers=workers,
+            )
+        except KeyboardInterrupt:
+            typer.echo("interrupted; the same command with --resume goes on at the last checkpoint")
+            raise typer.Exit(130) from None
+    _report(outcome)
+
+
+def _kind_of(stem: str) -> str:
+    """Return whose registry knows a name; the error for an unknown one names both kinds."""
+    from tfbench.core.errors import UnknownName
+    from tfbench.core.registry import closest, registry
+
+    for kind in KINDS:
+        try:
+            registry(kind).find(stem)
+        except UnknownName:
+            continue
+        return kind
+    known = [n for kind in reversed(KINDS) for n in registry(kind).names()]
+    raise UnknownName(
+        f"nothing to train is called '{stem}'{closest(stem, known)}; there are: {', '.join(known)}"
+    )
+
+
+def _trainee(kind: str, stem: str) -> Any:
+    """Load a class that can be trained."""
+    from tfbench.core.errors import ConfigError
+    from tfbench.core.registry import registry
+    from tfbench.evaluators.base import Trainee
+
+    plugin = registry(kind).load(stem)
+    if not issubclass(plugin, Trainee):
+        raise ConfigError(f"'{plugin.name}' has nothing to train")
+    return plugin
+
+
+def _split(dataset: str, words: Sequence[str], split: str) -> Dataset:
+    """Build a data set, of a split unless the words name one."""
+    from tfbench.core.registry import parse_name, registry
+
+    plugin = registry("datasets").load(parse_name(dataset).stem)
+    has_splits = any(field.name == "split" for field in fields(plugin.Config))
+    named = any(word.startswith("split=") for word in words)
+    own = [] if named or not has_splits else [f"split={split}"]
+    built: Dataset = common.build("datasets", dataset, [*words, *own])
+    return built
+
+
+def _replaced(words: Sequence[str], changes: Sequence[str]) -> list[str]:
+    """Return words without those of training's split and size, and with changes."""
+    keys = {word.partition("=")[0] for word in changes} | {"split", "size"}
+    return [word for word in words if word.partition("=")[0] not in keys] + list(changes)
+
+
+def _usual(name: str, dataset: str, settings: Any) -> Path:
+    half = "" if settings.half == "all" else f"-{settings.half}"
+    return Path("runs", "train", f"{name}-{dataset}{half}-seed{settings.seed}")
+
+
+def _seconds(text: str) -> float:
+    from tfbench.core.errors import ConfigError
+
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
+    if match is None:
+        raise ConfigError(f"--max-time is a number and s, m, h or d, such as 30m; got '{text}'")
+    return float(match[1]) * UNITS[match[2]]
+
+
+def _report(outcome: Outcome) -> None:
+    typer.echo(f"{outcome.state} at step {outcome.step}; best network: {outcome.bundle}")
+    if outcome.state == "out of time":
+        typer.echo("the same command with --resume goes on")

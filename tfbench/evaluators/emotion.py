@@ -1,0 +1,184 @@
+"""Training of `tfbench.nets.emotion`: which emotion a frame shows, from the clip's label.
+
+Cross-entropy with smoothed labels over single frames. Each class is drawn equally often, so that
+neutral clips, which data sets have most of, do not become the answer to every doubt. Frames carry
+their clip's emotion at any level and while speech moves the mouth, so that some cannot be told;
+a clip is judged by the mean of its frames' probabilities.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import torch
+from pydantic import Field
+from torch.nn import functional as F
+
+from tfbench.core.errors import InputError
+from tfbench.evaluators._faces import (
+    draw_face,
+    draw_look,
+    face_view,
+    kept_faces,
+    of_clips,
+    varied,
+)
+from tfbench.evaluators.base import Figure, Share, TrainConfig, Trainee
+from tfbench.nets.emotion import Emotion as Network
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from torch import Tensor, nn
+
+    from tfbench.core.types import Sample, ViewKey, Views
+    from tfbench.evaluators.base import Kept
+
+__all__ = ["Emotion", "EmotionConfig"]
+
+EVERY = 2
+"""Of two frames one is kept."""
+NEUTRAL = "neutral"
+"""The emotion that has no levels."""
+
+
+@dataclass(frozen=True)
+class EmotionConfig(TrainConfig):
+    """Settings of the emotion network's training.
+
+    Attributes:
+        smoothing: Share of a label that is spread over all classes.
+        mix: Both parameters of the beta distribution that says how much of a face is shown through
+            another one (mixup, Zhang et al. 2018); 0 mixes none.
+        holes: Share of faces of which a rectangle is covered.
+    """
+
+    steps: Annotated[int, Field(gt=0)] = 2000
+    every: Annotated[int, Field(gt=0)] = 250
+    batch: Annotated[int, Field(gt=0)] = 64
+    warmup: Annotated[int, Field(ge=0)] = 100
+    clip: Annotated[float, Field(ge=0)] = 5.0
+    smoothing: Share = 0.1
+    mix: Annotated[float, Field(ge=0)] = 0.0
+    holes: Annotated[float, Field(ge=0, le=1)] = 0.25
+
+
+class Emotion(Trainee):
+    """Trains the emotion network."""
+
+    name = "emotion"
+    Config = EmotionConfig
+    monitor = "accuracy"
+    higher_is_better = True
+
+    config: EmotionConfig
+    net: Network
+    """Made by `fit_to`, which learns the classes."""
+
+    def __init__(self, config: EmotionConfig | None = None) -> None:
+        super().__init__(config)
+        self.chances: dict[str, float] = {}
+
+    @property
+    def keys(self) -> tuple[ViewKey, ...]:
+        """The square around the face."""
+        return (face_view(Network.crop),)
+
+    def keep(self, sample: Sample, views: Views) -> dict[str, Tensor]:  # noqa: ARG002
+        """Keep every second face as `faces`, uint8 (n, 3, 64, 64)."""
+        return kept_faces(views, self.keys[0], EVERY)
+
+    def fit_to(self, clips: Sequence[Kept]) -> None:
+        """Learn the emotions, sorted by name, and how rare each is; make the network.
+
+        Raises:
+            InputError: A clip's emotion is unknown, or there are fewer than two.
+        """
+        counts = Counter(_emotion(clip) for clip in clips)
+        if len(counts) < 2:
+            raise InputError(
+                "an emotion network learns from two or more emotions; "
+                f"the clips show {', '.join(counts)}"
+            )
+        rarest = min(counts.values())
+        self.chances = {emotion: rarest / n for emotion, n in counts.items()}
+        self.net = Network(sorted(counts))
+
+    def example(self, clips: Sequence[Kept], rng: np.random.Generator) -> dict[str, Tensor]:
+        """Draw a clip, each emotion equally often, one of its faces, and how it is varied."""
+        clip = clips[int(rng.integers(len(clips)))]
+        while rng.random() >= self.chances[_emotion(clip)]:
+            clip = clips[int(rng.integers(len(clips)))]
+        mix = self.config.mix
+        return {
+            "face": draw_face(clip, rng),
+            "look": draw_look(rng, self.config.holes),
+            "shown": torch.tensor(rng.beta(mix, mix) if mix else 1.0, dtype=torch.float32),
+            "emotion": torch.tensor(self.net.classes.index(_emotion(clip))),
+        }
+
+    def loss(self, batch: dict[str, Tensor]) -> Tensor:
+        """Compute the cross-entropy of the emotions, each face mixed with its neighbour's."""
+        faces, own, shown = varied(batch["face"], batch["look"]), batch["emotion"], batch["shown"]
+        shares = shown[:, None, None, None]
+        logits = self.net(shares * faces + (1 - shares) * faces.roll(1, 0)).float()
+        smoothing = self.config.smoothing
+        losses = [
+            F.cross_entropy(logits, emotions, reduction="none", label_smoothing=smoothing)
+            for emotions in (own, own.roll(1))
+        ]
+        return (shown * losses[0] + (1 - shown) * losses[1]).mean()
+
+    def assess(self, clips: Sequence[Kept]) -> tuple[Figure, ...]:
+        """Count the clips, and the frames, whose most probable emotion is their own.
+
+        It is always chosen among all classes. "accuracy" is over all clips, "accuracy of frames"
+        over all their kept frames (without an interval: they are not independent), "accuracy of
+        neutral" over neutral clips, "accuracy at level k" over the clips of that level that are not
+        neutral, and "accuracy at level k or neutral" over both.
+
+        Raises:
+            InputError: A clip's emotion is unknown, or is none of the classes.
+        """
+        own = torch.tensor([self._class(clip) for clip in clips])
+        found = of_clips(self.net, "probabilities", clips, self.device)
+        frames = torch.cat([rows.argmax(1) == k for rows, k in zip(found, own, strict=True)])
+        right = torch.stack([rows.mean(dim=0) for rows in found]).argmax(1) == own
+        neutral = torch.tensor([_emotion(clip) == NEUTRAL for clip in clips])
+        levels = [clip.facts.get("level") for clip in clips]
+        chosen = {"accuracy": torch.ones_like(neutral), "accuracy of neutral": neutral}
+        for level in sorted({level for level in levels if level is not None}):
+            shown = torch.tensor([value == level for value in levels]) & ~neutral
+            chosen[f"accuracy at level {level}"] = shown
+            chosen[f"accuracy at level {level} or neutral"] = shown | neutral
+        figures = [
+            Figure.share(name, int(right[rows].sum()), int(rows.sum()))
+            for name, rows in chosen.items()
+            if rows.any()
+        ]
+        share = 100 * float(frames.double().mean())
+        figures.insert(1, Figure("accuracy of frames", share, n=len(frames), of="frames", unit="%"))
+        return tuple(figures)
+
+    def parts(self) -> dict[str, nn.Module]:
+        """Return the network."""
+        return {"net": self.net}
+
+    def _class(self, clip: Kept) -> int:
+        emotion = _emotion(clip)
+        if emotion not in self.net.classes:
+            known = ", ".join(self.net.classes)
+            raise InputError(f"clip {clip.id} shows '{emotion}'; the network knows {known}")
+        return self.net.classes.index(emotion)
+
+
+def _emotion(clip: Kept) -> str:
+    if "emotion" not in clip.facts:
+        raise InputError(
+            f"the emotion of clip {clip.id} is unknown; train on a data set that knows it"
+        )
+    emotion: str = clip.facts["emotion"]
+    return emotion
