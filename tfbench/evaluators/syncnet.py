@@ -127,7 +127,7 @@ class SyncNetTrainee(Trainee):
         """Keep the longest track's lips and the sound of its time.
 
         Returns:
-            "lips" uint8 (T, C, h, w) and "mfcc" float32 (4 T, 13), both cut to whole frames.
+            "lips" uint8 (T, C, h, w) and "mfcc" float32 (4 T - 1, 13), of the same whole frames.
         """
         part = max(views.parts(self.keys[0]), key=lambda p: len(p.values))
         speech = views.speech("pred")
