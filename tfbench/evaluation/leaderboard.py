@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from tfbench.core.config import canonical_json
@@ -20,6 +21,7 @@ from tfbench.core.files import write_atomically
 from tfbench.core.paths import published_dir
 from tfbench.evaluation.beside import beside
 from tfbench.evaluation.cost import read_cost
+from tfbench.evaluation.evaluators import evaluator_set
 from tfbench.evaluation.markdown import (
     ARROWS,
     LEGEND,
@@ -257,8 +259,16 @@ def _rank(result: Result) -> tuple[bool, str]:
 
 
 def _head(cell: Cell) -> str:
+    """Name a column; a judge that is not the literature's stands beside the name."""
     unit = f" ({cell.unit})" if cell.unit else ""
-    return f"{escape(cell.column + unit)}{ARROWS[cell.higher_is_better]}"
+    named = not cell.evaluator or "(" in cell.column or cell.evaluator in _official()
+    judge = "" if named else f" (`{cell.evaluator}`)"
+    return f"{escape(cell.column + judge + unit)}{ARROWS[cell.higher_is_better]}"
+
+
+@cache
+def _official() -> frozenset[str]:
+    return frozenset(evaluator_set("official").values())
 
 
 def _note(cell: Cell) -> str:

@@ -11,7 +11,7 @@ import torch
 from tfbench.core.config import load_config
 from tfbench.core.errors import ConfigError
 from tfbench.core.registry import Name, parse_name, registry
-from tfbench.nets.bundle import load_bundle, read_record, shipped_record
+from tfbench.nets.bundle import WEIGHTS, load_bundle, read_record, shipped_record
 from tfbench.preparation.clips import keep_clips
 
 if TYPE_CHECKING:
@@ -49,22 +49,21 @@ def load_trained(name: str) -> Trainee:
         name: Of a shipped network, `stem.variant`, or a bundle's folder.
 
     Raises:
-        UnknownName: No evaluator has that name.
-        MissingAsset: There is no such network.
-        ConfigError: It is not one that this project trains.
+        ConfigError: It is not one that this project has trained.
+        AssetError: Its file is not what it should be.
     """
     folder = Path(name)
     if folder.is_dir():
         record, network = read_record(folder / "bundle.json"), load_bundle(folder)
     else:
-        parsed = parse_name(name)
-        module = registry("networks").load(parsed.stem)
-        if module.VARIANTS.get(parsed.variant) != "":
-            own = [f"{parsed.stem}.{v}" for v, asset in module.VARIANTS.items() if not asset]
+        own = sorted(path.stem for path in WEIGHTS.glob("*.json"))
+        if name not in own:
             raise ConfigError(
                 f"'{name}' is no network that this project has trained; there are: "
-                f"{', '.join(own) or 'none of that name'}; or give the folder of a bundle"
+                f"{', '.join(own) or 'none'}; or give the folder of a bundle"
             )
+        parsed = parse_name(name)
+        module = registry("networks").load(parsed.stem)
         record, network = shipped_record(name), module.load(parsed.variant)
     return trainee_of(record, network.module)
 

@@ -313,6 +313,8 @@ def _run_trainer(
             # Loading processes cost more than they give where clips are read in slices.
             warnings.filterwarnings("ignore", ".*does not have many workers.*")
             warnings.filterwarnings("ignore", ".*exists and is not empty.*")
+            # Lightning 2.6 asks torch 2.15 in a way that is going out of use.
+            warnings.filterwarnings("ignore", ".*LeafSpec.*")
             trainer.fit(trainee, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit as error:
         # Lightning leaves the program when Ctrl-C is pressed; the caller decides here.

@@ -1,0 +1,97 @@
+"""Training as a user types it, on talking photographs: train, go on, assess, judge."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tfbench.cli import app as program
+from tfbench.core.errors import TfbenchError
+from tfbench.datasets.demo import Demo, DemoConfig
+from tfbench.media.video import write_video
+
+SMALL = (
+    "steps=2",
+    "every=1",
+    "batch=2",
+    "stretch=8",
+    "dimensions=8",
+    "sound=[8,8,8,8,8,8]",
+    "lips=[8,8,8,8,8,8]",
+)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    patch = pytest.MonkeyPatch()
+    folder = tmp_path_factory.mktemp("clips")
+    patch.setenv("TFBENCH_HOME", str(folder / "home"))
+    demo = Demo(DemoConfig(30))
+    clip = demo.sample(demo.index()[0]).clip
+    for name in ("one", "two"):
+        frames = clip.video.frames()
+        write_video(folder / f"{name}.mp4", frames, clip.video.fps, clip.speech, comment=name)
+    (folder / "clips.csv").write_text("file,split\none.mp4,train\ntwo.mp4,val\n")
+    patch.undo()
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TFBENCH_HOME", str(tmp_path / "home"))
+
+    def call(*words: object) -> tuple[int, str]:
+        result = CliRunner().invoke(program.app, [str(word) for word in words])
+        if isinstance(result.exception, TfbenchError):
+            return 1, str(result.exception)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result.exit_code, " ".join(result.output.split())
+
+    return call
+
+
+def test_train_go_on_assess_and_judge(run, clips: Path, tmp_path: Path):
+    data = ("--dataset", "folder", "--root", clips, "--accelerator", "cpu")
+    train = ("train", "syncnet", *SMALL, *data, "--workers", 1)
+    code, said = run(*train, "--max-time", "0s")
+    assert code == 0, said
+    folder = Path("runs/train/syncnet-folder-seed0")
+    assert f"run folder {folder}" in said
+    assert "out of time at step 1" in said
+    assert "--resume goes on" in said
+    code, said = run(*train)
+    assert (code, "--resume goes on with it" in said) == (1, True)
+    code, said = run(*train, "--resume")
+    assert code == 0, said
+    assert "finished at step 2" in said
+    bundle = tmp_path / folder / "bundle"
+    held_out = ("--dataset", "folder", "--root", clips, "--data", "split=val", "--workers", 1)
+    code, said = run("assess", bundle, *held_out, "--accelerator", "cpu")
+    assert code == 0, said
+    assert "offset within 1 frame" in said
+    judge = ("--metrics", "lse.any_face", "--evaluators", f"offline+lse={bundle}")
+    code, said = run("score", "--pred", clips / "two.mp4", *judge, "--accelerator", "cpu")
+    assert code == 0, said
+    assert "lse.any_face by syncnet.syncnet-folder-seed0" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("train", "sincnet"), "nothing to train is called 'sincnet'; did you mean 'syncnet'?"),
+        (("train", "still"), "'still' has nothing to train"),
+        (("train", "syncnet", "stops=3"), "unknown key 'stops'; did you mean 'steps'?"),
+        (("train", "syncnet", "half=c"), "half: got \"c\", wanted 'all', 'a' or 'b'"),
+        (("train", "syncnet.huge"), "no variant 'syncnet.huge'; there are: syncnet.official"),
+        (("train", "syncnet", "--max-time", "soon"), "--max-time is a number and s, m, h or d"),
+        (("train", "syncnet", "--resume"), "there is no run in"),
+        (("assess", "syncnet.v2"), "'syncnet.v2' is no network that this project has trained"),
+        (("assess", "onet.mtcnn"), "'onet.mtcnn' is no network that this project has trained"),
+    ],
+)
+def test_wrong_words_are_answered_with_right_ones(run, words: tuple[str, ...], message: str):
+    code, said = run(*words)
+    assert code == 1
+    assert message in said
