@@ -10,7 +10,7 @@ import torch
 from tfbench.core.errors import InputError
 from tfbench.core.types import Clip, Sample, TensorVideo
 from tfbench.evaluators.base import Figure, Kept
-from tfbench.evaluators.emotion import Emotion, EmotionConfig
+from tfbench.evaluators.emotion import EmotionTrainee, EmotionConfig
 from tfbench.nets.emotion import Emotion as Network
 
 SHADES = {"happy": 200, "neutral": 128, "sad": 40}
@@ -35,15 +35,15 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Kept]:
     ]
 
 
-def tiny(clips: list[Kept], **settings) -> Emotion:
+def tiny(clips: list[Kept], **settings) -> EmotionTrainee:
     torch.manual_seed(0)
-    trainee = Emotion(EmotionConfig(steps=20, warmup=1, **settings))
+    trainee = EmotionTrainee(EmotionConfig(steps=20, warmup=1, **settings))
     trainee.fit_to(clips)
     trainee.net = Network(trainee.net.classes, 16, (4, 8, 8), (1, 1, 1))
     return trainee
 
 
-def batch(trainee: Emotion, clips: list[Kept], seed: int = 0, n: int = 8):
+def batch(trainee: EmotionTrainee, clips: list[Kept], seed: int = 0, n: int = 8):
     rng = np.random.default_rng(seed)
     return trainee.collate([trainee.example(clips, rng) for _ in range(n)])
 
@@ -113,7 +113,7 @@ def test_figures(clips, monkeypatch):
     trainee = tiny(clips).train()
     figures = {figure.name: figure for figure in trainee.assess(clips)}
     assert trainee.net.training
-    assert figures[Emotion.monitor] == Figure.share("accuracy", 7, 9)
+    assert figures[EmotionTrainee.monitor] == Figure.share("accuracy", 7, 9)
     assert figures["accuracy of frames"].value == pytest.approx(100 * 28 / 36)
     assert figures["accuracy of neutral"] == Figure.share("accuracy of neutral", 6, 6)
     assert figures["accuracy at level 1"].value == 0
@@ -127,8 +127,8 @@ def test_figures(clips, monkeypatch):
 def test_clips_without_what_is_needed_are_refused(clips, tmp_path: Path):
     unknown = kept(tmp_path, "quiet", None, None, 100)
     with pytest.raises(InputError, match="emotion of clip quiet is unknown"):
-        Emotion().fit_to([*clips, unknown])
+        EmotionTrainee().fit_to([*clips, unknown])
     with pytest.raises(InputError, match="two or more emotions"):
-        Emotion().fit_to(clips[:3])
+        EmotionTrainee().fit_to(clips[:3])
     with pytest.raises(InputError, match="shows 'awe'; the network knows happy, neutral, sad"):
         tiny(clips).assess([kept(tmp_path, "other", "awe", 1, 100)])

@@ -13,7 +13,7 @@ from tfbench.evaluators._faces import LOOK, draw_look, varied
 from tfbench.evaluators.base import Kept
 from tfbench.evaluators.identity import (
     Compared,
-    Identity,
+    IdentityTrainee,
     IdentityConfig,
     Pairs,
     arc_face,
@@ -39,14 +39,14 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Kept]:
     return [kept(folder, f"{p}{k}", p, 10 * k + ord(p)) for p in "abc" for k in range(2)]
 
 
-def tiny(**settings) -> Identity:
+def tiny(**settings) -> IdentityTrainee:
     torch.manual_seed(0)
-    trainee = Identity(IdentityConfig(steps=20, ramp=0.0, warmup=1, **settings))
+    trainee = IdentityTrainee(IdentityConfig(steps=20, ramp=0.0, warmup=1, **settings))
     trainee.net = Network(16, (4, 8, 8), (1, 1, 1))
     return trainee
 
 
-def batch(trainee: Identity, clips: list[Kept], seed: int = 0, n: int = 8):
+def batch(trainee: IdentityTrainee, clips: list[Kept], seed: int = 0, n: int = 8):
     rng = np.random.default_rng(seed)
     return trainee.collate([trainee.example(clips, rng) for _ in range(n)])
 
@@ -117,9 +117,9 @@ def test_a_network_that_sees_colours_verifies_them(clips, monkeypatch):
     trainee = tiny().train()
     figures = {figure.name: figure for figure in trainee.assess(clips)}
     assert trainee.net.training
-    assert figures[Identity.monitor].value == 100
+    assert figures[IdentityTrainee.monitor].value == 100
     assert figures["verification AUC of clips"].value == 1
-    assert figures[Identity.monitor].n == 2 * 3 * 8
+    assert figures[IdentityTrainee.monitor].n == 2 * 3 * 8
     assert figures["verification accuracy of clips"].n == 2 * 3
 
 

@@ -15,7 +15,7 @@ from tfbench.core.source import read_source
 
 __all__ = ["STUBBED", "main", "stub_path", "stub_text"]
 
-STUBBED = ("datasets", "methods", "metrics")
+STUBBED = ("datasets", "evaluators", "methods", "metrics")
 """Kinds whose package offers its plugins' names."""
 
 

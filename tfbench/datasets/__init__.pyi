@@ -11,6 +11,10 @@ from tfbench.datasets.demo import DemoConfig as DemoConfig
 from tfbench.datasets.folder import Folder as Folder
 from tfbench.datasets.folder import FolderConfig as FolderConfig
 from tfbench.datasets.folder import video_files as video_files
+from tfbench.datasets.grid import Grid as Grid
+from tfbench.datasets.grid import GridConfig as GridConfig
+from tfbench.datasets.grid import read_alignment as read_alignment
+from tfbench.datasets.grid import split_of as split_of
 from tfbench.datasets.puppets import Puppets as Puppets
 from tfbench.datasets.puppets import PuppetsConfig as PuppetsConfig
 from tfbench.datasets.puppets_scenes import PuppetsScenes as PuppetsScenes
@@ -22,11 +26,15 @@ __all__ = [
     "DemoConfig",
     "Folder",
     "FolderConfig",
+    "Grid",
+    "GridConfig",
     "Prepared",
     "Puppets",
     "PuppetsConfig",
     "PuppetsScenes",
     "PuppetsScenesConfig",
     "Row",
+    "read_alignment",
+    "split_of",
     "video_files",
 ]

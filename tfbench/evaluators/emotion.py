@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from tfbench.core.types import Sample, ViewKey, Views
     from tfbench.evaluators.base import Kept
 
-__all__ = ["Emotion", "EmotionConfig"]
+__all__ = ["EmotionTrainee", "EmotionConfig"]
 
 EVERY = 2
 """Of two frames one is kept."""
@@ -66,7 +66,7 @@ class EmotionConfig(TrainConfig):
     holes: Annotated[float, Field(ge=0, le=1)] = 0.25
 
 
-class Emotion(Trainee):
+class EmotionTrainee(Trainee):
     """Trains the emotion network."""
 
     name = "emotion"

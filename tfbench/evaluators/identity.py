@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from tfbench.evaluators.base import Kept
 
 __all__ = [
-    "Identity",
+    "IdentityTrainee",
     "IdentityConfig",
     "Compared",
     "Pairs",
@@ -81,7 +81,7 @@ class IdentityConfig(TrainConfig):
     holes: Annotated[float, Field(ge=0, le=1)] = 0.5
 
 
-class Identity(Trainee):
+class IdentityTrainee(Trainee):
     """Trains the identity network."""
 
     name = "identity"

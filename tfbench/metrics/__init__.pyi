@@ -31,6 +31,7 @@ from tfbench.metrics.ssim import SSIM as SSIM
 from tfbench.metrics.temporal_flickering import TemporalFlickering as TemporalFlickering
 from tfbench.metrics.temporal_flickering import stillness as stillness
 from tfbench.metrics.wer import WER as WER
+from tfbench.metrics.wer import is_sentence as is_sentence
 
 __all__ = [
     "CSIM",
@@ -52,6 +53,7 @@ __all__ = [
     "clip_values",
     "consecutive_similarity",
     "frechet_distance",
+    "is_sentence",
     "lmd_atvg",
     "lmd_eat",
     "lmd_ipd",
