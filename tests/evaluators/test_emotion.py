@@ -10,7 +10,7 @@ import torch
 from tfbench.core.errors import InputError
 from tfbench.core.types import Clip, Sample, TensorVideo
 from tfbench.evaluators.base import Figure, Kept
-from tfbench.evaluators.emotion import EmotionTrainee, EmotionConfig
+from tfbench.evaluators.emotion import EmotionConfig, EmotionTrainee
 from tfbench.nets.emotion import Emotion as Network
 
 SHADES = {"happy": 200, "neutral": 128, "sad": 40}

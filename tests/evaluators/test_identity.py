@@ -13,8 +13,8 @@ from tfbench.evaluators._faces import LOOK, draw_look, varied
 from tfbench.evaluators.base import Kept
 from tfbench.evaluators.identity import (
     Compared,
-    IdentityTrainee,
     IdentityConfig,
+    IdentityTrainee,
     Pairs,
     arc_face,
     clip_pairs,

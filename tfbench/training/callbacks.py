@@ -98,7 +98,7 @@ class Measure(Callback):
 
     Args:
         clips: Held-out clips.
-        keep: Called with the step and the figures whenever the network is the best so far.
+        keep: Called with the step and the figures whenever no earlier network was better.
         say: Called with (step, loss, figures) after every measurement.
     """
 
@@ -123,8 +123,9 @@ class Measure(Callback):
         (value,) = (figure.value for figure in figures if figure.name == trainee.monitor)
         if math.isnan(value):
             raise TrainingError(f"'{trainee.monitor}' on held-out clips is not a number")
+        # Of equals the later one is kept: it has learnt longer where the figure is at its end.
         better = self.best is None or (
-            value > self.best if trainee.higher_is_better else value < self.best
+            value >= self.best if trainee.higher_is_better else value <= self.best
         )
         if trainer.is_global_zero:
             if better:
