@@ -29,6 +29,9 @@ __all__ = ["main", "ship"]
 LARGEST = 8_000_000
 """Bytes of one shipped network."""
 
+MACHINE = {"--out", "--workers", "--accelerator", "--max-time"}
+"""Options that say where a training ran, not what it made."""
+
 
 def ship(run: Path, name: str, tests: list[str], folder: Path = WEIGHTS) -> tuple[Assessment, ...]:
     """Ship the best network of a run.
@@ -53,6 +56,7 @@ def ship(run: Path, name: str, tests: list[str], folder: Path = WEIGHTS) -> tupl
         path.unlink()
         raise ConfigError(f"{name} would have more than {LARGEST:,} bytes; ship a smaller one")
     record["precision"] = "float16"
+    record["training"]["command"] = _for_others(record["training"]["command"])
     record["tests"] = []
     _write(folder, name, record)
     build = registry("networks").load(parse_name(name).stem).build
@@ -66,6 +70,20 @@ def ship(run: Path, name: str, tests: list[str], folder: Path = WEIGHTS) -> tupl
         record["tests"].append(_plain(found[-1]))
         _write(folder, name, record)
     return tuple(found)
+
+
+def _for_others(command: str) -> str:
+    """Return a command without what differs from machine to machine."""
+    words = iter(shlex.split(command))
+    kept = []
+    for word in words:
+        if word in MACHINE:
+            next(words, None)
+        elif word == "--root":
+            kept += [word, Path(next(words, "")).name]
+        else:
+            kept.append(word)
+    return shlex.join(kept)
 
 
 def _plain(assessment: Assessment) -> dict[str, Any]:

@@ -1,0 +1,53 @@
+"""A run's network becomes a shipped one."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tfbench.core.errors import ConfigError
+from tfbench.nets.bundle import load_shipped, read_record
+from tfbench.nets.syncnet import SyncNet, build
+from tfbench.training import ship as module
+from tfbench.training.bundle import write_network
+from tfbench.training.ship import main, ship
+
+COMMAND = (
+    "tfbench train syncnet 'lips=[8, 8]' --dataset grid --root /home/me/grid --out runs/a "
+    "--workers 2 --data 'speakers=[s1]'"
+)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    net = SyncNet(16, (8,) * 6, (8,) * 6, 8, 64, (0, 64, 0, 64), False, 1)
+    part = write_network(tmp_path / "run/bundle/net.safetensors", net)
+    record = {"name": "syncnet", "parts": {"net": part}, "training": {"command": COMMAND}}
+    (tmp_path / "run/bundle/bundle.json").write_text(json.dumps(record))
+    return tmp_path / "run"
+
+
+def test_it_is_rounded_and_its_record_tells_no_path(run: Path, tmp_path: Path):
+    assert ship(run, "syncnet.mine", [], tmp_path) == ()
+    record = read_record(tmp_path / "syncnet.mine.json")
+    assert record["training"]["command"] == (
+        "tfbench train syncnet 'lips=[8, 8]' --dataset grid --root grid --data 'speakers=[s1]'"
+    )
+    frozen = load_shipped("syncnet.mine", build, tmp_path)
+    assert frozen.sha256 == record["parts"]["net"]["sha256"]
+    weight = frozen.module.netfclip[0].weight
+    assert torch.equal(weight, weight.half().float())
+
+
+def test_one_that_is_too_large_is_refused(run: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(module, "LARGEST", 1000)
+    with pytest.raises(ConfigError, match=r"syncnet\.mine would have more than 1,000 bytes"):
+        ship(run, "syncnet.mine", [], tmp_path)
+    assert not list(tmp_path.glob("syncnet*"))
+
+
+def test_a_run_without_bundle_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture):
+    assert main([str(tmp_path), "syncnet.mine"]) == 1
+    assert "is not there" in capsys.readouterr().err
