@@ -100,6 +100,7 @@ class Grid(Dataset):
     """
 
     name = "grid"
+    evaluators = "grid"
     Config = GridConfig
 
     def __init__(self, config: GridConfig) -> None:
