@@ -43,7 +43,11 @@ def test_a_set_may_be_changed_by_name():
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        ("oflfine", UnknownName, "no evaluator set 'oflfine'; there are auto, official, offline"),
+        (
+            "oflfine",
+            UnknownName,
+            "no evaluator set 'oflfine'; there are auto, grid, official, offline, puppets",
+        ),
         ("offline+efd", ConfigError, r"'efd' in 'offline\+efd' is not metric=network"),
         ("offline+edf=onet.mtcnn", UnknownName, "edf"),
         ("offline+efd=emotion_fna.ferplus", UnknownName, "emotion_fan"),
