@@ -8,7 +8,7 @@ from torch import nn
 from tfbench.core.errors import AssetError, InputError
 from tfbench.nets.frozen import Frozen, state_sha256
 from tfbench.nets.onet import ONetFeatures, load
-from tfbench.nets.syncnet import SyncNet, _fast_correlation, load_state, seeded
+from tfbench.nets.syncnet import SyncNet, _fast_correlation, build, load_state, seeded
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,8 @@ def test_streaming_lips_equal_the_windows_of_3d_convolutions(net: SyncNet):
     bgr = frames.flip(1).float()
     windows = torch.stack([bgr[k : k + 5].transpose(0, 1) for k in range(18)])
     with torch.inference_mode():
-        got, wanted = net.embed_lips(frames), net.forward_lip(windows)
+        got = net.embed_lips(frames)
+        wanted = net.netfclip(net.netcnnlip(windows).flatten(1))
     assert got.shape == (18, 1024)
     assert float((got - wanted).abs().max()) < 1e-4 * float(wanted.abs().max())
 
@@ -139,3 +140,23 @@ def test_frozen_networks_do_not_train_and_know_their_weights():
     assert not frozen.module.training
     assert not any(p.requires_grad for p in frozen.module.parameters())
     assert frozen.sha256 == load("mtcnn").sha256
+
+
+@pytest.mark.parametrize("colour", [True, False])
+def test_small_networks_embed_sequences_as_windows(colour: bool):
+    torch.manual_seed(0)
+    small = (16, (8,) * 6, (8,) * 6, 8, 80, (10, 74, 4, 76), colour, 1)
+    net = SyncNet(*small).eval()
+    frames = torch.randint(0, 256, (9, 3, 80, 80), dtype=torch.uint8)
+    seen = net.look(frames)
+    assert seen.shape == (9, 3 if colour else 1, 64, 72)
+    windows = seen.float().unfold(0, 5, 1).permute(0, 1, 4, 2, 3)
+    with torch.inference_mode():
+        by_layers = net.netfclip(net.netcnnlip(windows).flatten(1))
+        torch.testing.assert_close(net.forward_lip(windows), by_layers, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(net.embed_lips(frames), by_layers, rtol=1e-3, atol=1e-3)
+    assert torch.equal(net.look(frames, 4)[:, :, 4:-4, 4:-4], seen)
+    again = build(net.settings)
+    again.load_state_dict(net.state_dict())
+    with pytest.raises(InputError, match=r"\(T, 3, 80, 80\)"):
+        net.embed_lips(torch.zeros(9, 3, 64, 64, dtype=torch.uint8))

@@ -184,6 +184,11 @@ class SyncNet(nn.Module):
         """
         if seen.shape[0] < WINDOW:
             raise InputError(f"SyncNet needs {WINDOW} frames; got {seen.shape[0]}")
+        if not self.colour:
+            # With one channel there is little to share between windows.
+            windows = seen.unfold(0, WINDOW, 1).permute(0, 1, 4, 2, 3)
+            with full_precision():
+                return torch.cat([self.forward_lip(part.float()) for part in windows.split(64)])
         layers = [_FirstLayer(*self.netcnnlip[:4]), *_folded(self.netcnnlip[4:])]
         n = seen.shape[0] - WINDOW + 1
         with full_precision():
