@@ -13,6 +13,7 @@ from tfbench.core.registry import registry
 from tfbench.core.types import Need, Score
 from tfbench.datasets.base import Dataset
 from tfbench.evaluation.protocol import Protocol
+from tfbench.evaluators.base import Trainee
 from tfbench.faces.crop import FaceBox
 from tfbench.methods.base import Generator
 from tfbench.metrics.base import TalkingFaceMetric
@@ -23,6 +24,7 @@ BASES = {
     "methods": Generator,
     "datasets": Dataset,
     "protocols": Protocol,
+    "evaluators": Trainee,
 }
 
 

@@ -8,13 +8,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-KINDS = ("methods", "metrics", "datasets", "protocols", "networks")
+KINDS = ("methods", "metrics", "datasets", "protocols", "evaluators", "networks")
 
 
 def list_command(
     kind: Annotated[str | None, typer.Argument(help=f"One of {', '.join(KINDS)}.")] = None,
 ) -> None:
-    """List methods, metrics, data sets, protocols and networks."""
+    """List methods, metrics, data sets, protocols, trainable evaluators and networks."""
     from tfbench.core.errors import UnknownName
     from tfbench.core.registry import registry
 
