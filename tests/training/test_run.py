@@ -163,6 +163,14 @@ def test_two_runs_never_share_a_folder(tmp_path: Path):
             run(folder, resume=True)
 
 
+def test_a_run_that_failed_before_its_first_checkpoint_begins_anew(tmp_path: Path):
+    with pytest.raises(TrainingError, match="at step 1"):
+        run(tmp_path / "run", bad_at=1)
+    assert run(tmp_path / "run", lr=0.01).state == "finished"
+    logs = sorted(path.name for path in (tmp_path / "run/logs/csv").iterdir())
+    assert logs == ["from-step-000000", "from-step-000000-again-1"]
+
+
 def test_a_damaged_checkpoint_is_named(tmp_path: Path):
     run(tmp_path / "run", seconds=0.0)
     checkpoint = tmp_path / "run/last.ckpt"

@@ -14,7 +14,7 @@ from tfbench.training.bundle import write_network
 from tfbench.training.ship import main, ship
 
 COMMAND = (
-    "tfbench train syncnet 'lips=[8, 8]' --dataset grid --root /home/me/grid --out runs/a "
+    "tfbench train syncnet 'lips=[8, 8]' --dataset grid --root ../data/grid --out runs/a "
     "--workers 2 --data 'speakers=[s1]'"
 )
 

@@ -14,10 +14,19 @@ from tfbench.nets.frozen import full_precision
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["draw_weights", "in_pieces"]
+__all__ = ["draw_weights", "in_pieces", "luma"]
+
+GRAY = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in luma, ITU-R BT.601."""
 
 PIECE = 32
 """Crops that go through a network at once; bounds memory."""
+
+
+def luma(frames: Tensor) -> Tensor:
+    """Turn RGB (t, 3, h, w) of any type into float32 (t, h, w) in the same range."""
+    weights = torch.tensor(GRAY, device=frames.device)
+    return torch.einsum("tchw,c->thw", frames.float(), weights)
 
 
 def in_pieces(

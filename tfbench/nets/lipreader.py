@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_sequence, pad_packed_sequence
 
 from tfbench.core.errors import InputError
-from tfbench.nets._crops import draw_weights
+from tfbench.nets._crops import draw_weights, luma
 from tfbench.nets._ctc import WordLattice, beam_search
 from tfbench.nets.bundle import load_shipped
 from tfbench.nets.frozen import Frozen, full_precision
@@ -69,7 +69,6 @@ LIPNET = {
 }
 """Settings of the paper's widths."""
 
-GRAY = (0.299, 0.587, 0.114)
 NOT_FLAT = 1e-3
 """Least standard deviation of an utterance, of brightness from 0 to 1: a flat picture stays so."""
 
@@ -335,8 +334,7 @@ def gray(frames: Tensor) -> Tensor:
             f"this lip reader takes uint8 crops (t, 3, {CROP}, {CROP}); "
             f"got {frames.dtype} {tuple(frames.shape)}"
         )
-    weights = torch.tensor(GRAY, device=frames.device)
-    return torch.einsum("tchw,c->thw", frames.float(), weights).round().byte()
+    return luma(frames).round().byte()
 
 
 def spell(text: str) -> tuple[int, ...]:

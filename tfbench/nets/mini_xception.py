@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from tfbench.core.errors import AssetError, MissingAsset
 from tfbench.faces.align import SquareFace
 from tfbench.nets._checkpoint import fill
-from tfbench.nets._crops import draw_weights, in_pieces
+from tfbench.nets._crops import draw_weights, in_pieces, luma
 from tfbench.nets.frozen import Frozen
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 SIZE = 64
 DIMENSIONS = 128
 EPSILON = 1e-3
-GRAY = (0.299, 0.587, 0.114)
 WIDTHS = (8, 16, 32, 64, DIMENSIONS)
 
 
@@ -64,8 +63,7 @@ class MiniXception(nn.Module):
 
     def maps(self, x: Tensor) -> Tensor:
         """Compute (t, 128, 4, 4) from float32 (t, 3, 64, 64), 0 to 255."""
-        weights = torch.tensor(GRAY, device=x.device)
-        gray = torch.einsum("tchw,c->thw", x, weights)[:, None] / 127.5 - 1
+        gray = luma(x)[:, None] / 127.5 - 1
         x = F.relu(self.norm1(self.conv1(gray)))
         x = F.relu(self.norm2(self.conv2(x)))
         found: Tensor = self.blocks(x)

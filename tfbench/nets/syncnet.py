@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from tfbench.core.errors import InputError
 from tfbench.nets._checkpoint import fill, read_state
+from tfbench.nets._crops import luma
 from tfbench.nets.bundle import load_shipped
 from tfbench.nets.frozen import Frozen, full_precision
 
@@ -34,7 +35,6 @@ VARIANTS = {"v2": "syncnet-v2", "grid": "", "puppets": ""}
 """Variant -> the asset that it reads, "" for weights that this package ships."""
 
 SIZE = 224
-GRAY = (0.299, 0.587, 0.114)
 WINDOW = 5
 COLUMNS = 20
 COLUMNS_PER_FRAME = 4
@@ -113,9 +113,7 @@ class SyncNet(nn.Module):
         seen = frames[:, :, top - margin : bottom + margin, left - margin : right + margin]
         if self.colour:
             return seen.flip(1)
-        weights = torch.tensor(GRAY, device=seen.device)
-        gray = torch.einsum("tchw,c->thw", seen.float(), weights)[:, None]
-        return gray.round_().to(torch.uint8)
+        return luma(seen)[:, None].round_().to(torch.uint8)
 
     def forward_audio(self, mfcc: Tensor) -> Tensor:
         """Embed windows of sound.

@@ -8,7 +8,6 @@ clip that cannot serve leaves its reason.
 from __future__ import annotations
 
 import multiprocessing
-import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import torch
 from tfbench.core.config import fingerprint
 from tfbench.core.errors import InputError, TfbenchError, Unscorable
 from tfbench.core.files import write_atomically
+from tfbench.core.machine import cores
 from tfbench.core.paths import cache_dir
 from tfbench.evaluators.base import Kept
 from tfbench.faces.detect import FaceDetector
@@ -78,7 +78,7 @@ def keep_clips(
     todo = [row for row in rows if not _is_done(paths[row.id])]
     say = progress or _silent
     say(len(rows) - len(todo), len(rows))
-    n = 1 if device != "cpu" else min(workers or _cores(), len(todo))
+    n = 1 if device != "cpu" else min(workers or cores(), len(todo))
     done = len(rows) - len(todo)
     for _ in worker.all(todo) if n <= 1 else _shared(worker, todo, n):
         done += 1
@@ -209,10 +209,6 @@ def _nothing_left(dataset: Dataset, refused: Mapping[str, str]) -> str:
     reasons = list(refused.values())
     usual = max(set(reasons), key=reasons.count)
     return f"none of the {len(reasons)} clips of {dataset.label} can serve: {usual}"
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _silent(_done: int, _all: int) -> None:

@@ -69,6 +69,9 @@ class RunFolder:
                 one of other settings, of which the first is named.
         """
         there = self._run.is_file()
+        if not resume and not self.checkpoint.is_file():
+            # A run that ended before its first measurement has nothing to lose.
+            there = False
         if there and not resume:
             raise TrainingError(
                 f"{self.path} holds a run; --resume goes on with it, another --out begins a new one"

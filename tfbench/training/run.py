@@ -281,6 +281,8 @@ def _trainer(
 def _loggers(folder: RunFolder) -> list[Any]:
     """Make loggers that overwrite nothing: each start of a run has logs of its own."""
     start = f"from-step-{_step_of(folder):06d}"
+    again = len(list((folder.logs / "csv").glob(f"{start}*")))
+    start += f"-again-{again}" if again else ""
     loggers: list[Any] = [CSVLogger(folder.logs, "csv", start, flush_logs_every_n_steps=50)]
     try:
         loggers.append(TensorBoardLogger(folder.logs, "tensorboard", start))

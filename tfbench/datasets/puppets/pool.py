@@ -17,6 +17,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any
 
 from tfbench.core.errors import StorageError, TfbenchError
+from tfbench.core.machine import cores
 from tfbench.datasets.puppets.make import (
     Faces,
     Job,
@@ -87,7 +88,7 @@ def make_clips(
     _check_space(todo)
     say = progress or _silent
     say(len(made), len(jobs))
-    workers = min(workers or _cores(), len(todo))
+    workers = min(workers or cores(), len(todo))
     do = _alone(todo, render, check) if workers <= 1 else _shared(todo, render, check, workers)
     with contextlib.closing(do):
         for clip in do:
@@ -98,12 +99,6 @@ def make_clips(
 
 def _silent(_done: int, _all: int) -> None:
     return None
-
-
-def _cores() -> int:
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _check_space(todo: Sequence[Job]) -> None:
