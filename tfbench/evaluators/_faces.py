@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,16 +12,26 @@ from torch.nn import functional as F
 
 from tfbench.core.errors import Unscorable
 from tfbench.core.types import ViewKey
+from tfbench.evaluators.base import Trainee
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import numpy as np
 
-    from tfbench.core.types import Crop, Views
+    from tfbench.core.types import Crop, Sample, Views
     from tfbench.evaluators.base import Kept
 
-__all__ = ["FACES", "draw_face", "draw_look", "face_view", "kept_faces", "of_clips", "varied"]
+__all__ = [
+    "FACES",
+    "FaceTrainee",
+    "draw_face",
+    "draw_look",
+    "face_view",
+    "kept_faces",
+    "of_clips",
+    "varied",
+]
 
 FACES = "faces"
 """Name of the kept array, uint8 (n, 3, h, w)."""
@@ -52,6 +62,27 @@ COLOURS = ("soft", "contrast", "saturation", "red", "green", "blue", "light")
 STILL = 0.3
 """Share of faces that are not resampled, and of those whose colours are left as they are: so are
 all faces that are judged."""
+
+
+class FaceTrainee(Trainee):
+    """Base of trainings that read single faces.
+
+    Attributes:
+        crop: What is cut out of a frame.
+        every: Of so many frames one is kept.
+    """
+
+    crop: ClassVar[Crop]
+    every: ClassVar[int]
+
+    @property
+    def keys(self) -> tuple[ViewKey, ...]:
+        """The crops of the face."""
+        return (face_view(self.crop),)
+
+    def keep(self, sample: Sample, views: Views) -> dict[str, Tensor]:  # noqa: ARG002
+        """Keep every k-th face as `faces`, uint8 (n, 3, h, w)."""
+        return kept_faces(views, self.keys[0], self.every)
 
 
 def face_view(crop: Crop) -> ViewKey:

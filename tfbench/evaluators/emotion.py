@@ -18,14 +18,13 @@ from torch.nn import functional as F
 
 from tfbench.core.errors import InputError
 from tfbench.evaluators._faces import (
+    FaceTrainee,
     draw_face,
     draw_look,
-    face_view,
-    kept_faces,
     of_clips,
     varied,
 )
-from tfbench.evaluators.base import Figure, Share, TrainConfig, Trainee
+from tfbench.evaluators.base import Figure, Share, TrainConfig
 from tfbench.nets.emotion import Emotion as Network
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
-    from tfbench.core.types import Sample, ViewKey, Views
     from tfbench.evaluators.base import Kept
 
 __all__ = ["EmotionTrainee", "EmotionConfig"]
@@ -66,11 +64,13 @@ class EmotionConfig(TrainConfig):
     holes: Annotated[float, Field(ge=0, le=1)] = 0.25
 
 
-class EmotionTrainee(Trainee):
+class EmotionTrainee(FaceTrainee):
     """Trains the emotion network."""
 
     name = "emotion"
     Config = EmotionConfig
+    crop = Network.crop
+    every = EVERY
     monitor = "accuracy"
     higher_is_better = True
 
@@ -81,15 +81,6 @@ class EmotionTrainee(Trainee):
     def __init__(self, config: EmotionConfig | None = None) -> None:
         super().__init__(config)
         self.chances: dict[str, float] = {}
-
-    @property
-    def keys(self) -> tuple[ViewKey, ...]:
-        """The square around the face."""
-        return (face_view(Network.crop),)
-
-    def keep(self, sample: Sample, views: Views) -> dict[str, Tensor]:  # noqa: ARG002
-        """Keep every second face as `faces`, uint8 (n, 3, 64, 64)."""
-        return kept_faces(views, self.keys[0], EVERY)
 
     def fit_to(self, clips: Sequence[Kept]) -> None:
         """Learn the emotions, sorted by name, and how rare each is; make the network.

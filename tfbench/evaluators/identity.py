@@ -25,20 +25,18 @@ from torch.nn import functional as F
 
 from tfbench.core.errors import InputError
 from tfbench.evaluators._faces import (
+    FaceTrainee,
     draw_face,
     draw_look,
-    face_view,
-    kept_faces,
     of_clips,
     varied,
 )
-from tfbench.evaluators.base import Figure, Share, TrainConfig, Trainee
+from tfbench.evaluators.base import Figure, Share, TrainConfig
 from tfbench.nets.identity import Identity as Network
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tfbench.core.types import Sample, ViewKey, Views
     from tfbench.evaluators.base import Kept
 
 __all__ = [
@@ -81,11 +79,13 @@ class IdentityConfig(TrainConfig):
     holes: Annotated[float, Field(ge=0, le=1)] = 0.5
 
 
-class IdentityTrainee(Trainee):
+class IdentityTrainee(FaceTrainee):
     """Trains the identity network."""
 
     name = "identity"
     Config = IdentityConfig
+    crop = Network.crop
+    every = EVERY
     monitor = "verification accuracy"
     higher_is_better = True
 
@@ -97,15 +97,6 @@ class IdentityTrainee(Trainee):
         super().__init__(config)
         self.net = Network()
         self.people: dict[str, int] = {}
-
-    @property
-    def keys(self) -> tuple[ViewKey, ...]:
-        """The aligned face."""
-        return (face_view(Network.crop),)
-
-    def keep(self, sample: Sample, views: Views) -> dict[str, Tensor]:  # noqa: ARG002
-        """Keep every third aligned face as `faces`, uint8 (n, 3, 64, 64)."""
-        return kept_faces(views, self.keys[0], EVERY)
 
     def fit_to(self, clips: Sequence[Kept]) -> None:
         """Number the people and draw a direction for each.
