@@ -1,28 +1,39 @@
 """Training of the emotion network: its examples, its loss, and how it is measured."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from tfbench.core.errors import InputError
-from tfbench.core.types import Clip, Sample, TensorVideo
+from tfbench.core.types import Clip, Part, Sample, TensorVideo
 from tfbench.evaluators.base import Figure, Kept
 from tfbench.evaluators.emotion import EmotionConfig, EmotionTrainee
+from tfbench.faces.arkit import of_both_sides
 from tfbench.nets.emotion import Emotion as Network
 
 SHADES = {"happy": 200, "neutral": 128, "sad": 40}
 
 
-def kept(folder: Path, name: str, emotion: str | None, level: int | None, shade: int) -> Kept:
+def kept(
+    folder: Path,
+    name: str,
+    emotion: str | None,
+    level: int | None,
+    shade: int,
+    expression: torch.Tensor | None = None,
+) -> Kept:
     """Faces of one gray with a little noise."""
     noise = np.random.RandomState(len(name)).randint(-9, 10, (4, 3, 64, 64))
     faces = torch.from_numpy((shade + noise).astype(np.uint8))
     video = TensorVideo(torch.zeros(1, 3, 2, 2, dtype=torch.uint8))
     sample = Sample(name, Clip(video), name, emotion=emotion, level=level)
-    return Kept.write(folder / f"{name}.safetensors", sample, {"faces": faces})
+    known = {} if expression is None else {"expression": expression}
+    return Kept.write(folder / f"{name}.safetensors", sample, {"faces": faces} | known)
 
 
 @pytest.fixture(scope="module")
@@ -67,29 +78,56 @@ def test_examples_depend_on_rng_only(clips):
     assert not torch.equal(one["look"], other["look"])
 
 
-def test_the_loss_without_mixing_is_the_smoothed_cross_entropy(clips):
-    trainee = tiny(clips, mix=0.0, smoothing=0.2).eval()
+def test_the_loss_is_the_smoothed_cross_entropy(clips):
+    trainee = tiny(clips, smoothing=0.2).eval()
     examples = batch(trainee, clips)
-    assert (examples["shown"] == 1).all()
     examples["look"].zero_()
-    chances = trainee.net.probabilities(examples["face"]).log().detach().numpy()
+    chances = trainee.net.probabilities(examples["faces"]).log().detach().numpy()
     labels = np.full((8, 3), 0.2 / 3)
     labels[np.arange(8), examples["emotion"].numpy()] += 0.8
     wanted = -(labels * chances).sum(axis=1).mean()
     assert float(trainee.loss(examples).detach()) == pytest.approx(wanted, abs=1e-3)
 
 
-def test_a_face_that_is_not_shown_does_not_count(clips):
-    trainee = tiny(clips, mix=0.4).eval()
-    examples = batch(trainee, clips)
-    examples["shown"] = torch.zeros(8)
-    turned = {name: value.roll(1, 0) for name, value in examples.items()}
-    turned["shown"] = torch.ones(8)
-    torch.testing.assert_close(trainee.loss(examples), trainee.loss(turned))
+def test_known_expressions_are_learnt_beside(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(EmotionTrainee, "log", lambda *_: None)
+    draws = np.random.RandomState(0).rand(6, 4, 52).astype(np.float32)
+    draws[..., 7] = 0.5
+    known = [
+        kept(tmp_path, f"clip-{k}", emotion, 1, 90, torch.from_numpy(draws[k]))
+        for k, emotion in enumerate(["happy", "sad"] * 3)
+    ]
+    trainee = EmotionTrainee(EmotionConfig(expression=0.5))
+    trainee.fit_to(known)
+    assert "expressions" not in trainee.parts()
+    examples = batch(trainee.eval(), known)
+    torch.nn.init.zeros_(trainee.expressions.linear.weight)
+    torch.nn.init.zeros_(trainee.expressions.linear.bias)
+    rows = draws.reshape(-1, 52)
+    spread = np.maximum(rows.std(axis=0, ddof=1), 0.02)
+    error = (((examples["expression"].numpy() - rows.mean(axis=0)) / spread) ** 2).mean()
+    alone = EmotionTrainee(EmotionConfig(expression=0.0))
+    alone.fit_to(known)
+    alone.net = trainee.net
+    assert alone.expressions is None
+    added = float((trainee.loss(examples) - alone.eval().loss(examples)).detach())
+    assert added == pytest.approx(0.5 * error, rel=1e-4)
+
+
+def test_expressions_are_kept_with_their_frames():
+    trainee = EmotionTrainee()
+    expression = torch.from_numpy(np.random.RandomState(1).rand(9, 52).astype(np.float32))
+    faces = torch.zeros(7, 3, 64, 64, dtype=torch.uint8)
+    views = SimpleNamespace(parts=lambda key: (Part("track-0", 2, 9, faces),))
+    sample = Sample("a", Clip(TensorVideo(faces)), "a", expression=expression)
+    found = trainee.keep(sample, views)
+    assert torch.equal(found["expression"], of_both_sides(expression)[2:9:2])
+    assert len(found["faces"]) == 4
+    assert set(trainee.keep(replace(sample, expression=None), views)) == {"faces"}
 
 
 def test_the_loss_falls(clips):
-    trainee = tiny(clips, lr=3e-3, mix=0.0, smoothing=0.0)
+    trainee = tiny(clips, lr=3e-3, smoothing=0.0)
     optimizer = trainee.configure_optimizers()["optimizer"]
     examples = batch(trainee, clips, n=12)
     losses = []

@@ -248,6 +248,7 @@ class Sample:
         level: Strength of the emotion, 1 to 3.
         landmarks: float32 (T, 68, 2), pixels.
         coefficients: float32 (T, C), 3DMM coefficients in the model's own order.
+        expression: float32 (T, 52), ARKit's weights, 0 to 1; see `tfbench.faces.arkit`.
         scene_mask: bool (T, H, W), True on the speaker's head in a scene.
         listener_side: "left" or "right": where in the picture the listener of a scene stands, to
             whom the speaker is turned.
@@ -264,6 +265,7 @@ class Sample:
     level: int | None = None
     landmarks: Tensor | None = None
     coefficients: Tensor | None = None
+    expression: Tensor | None = None
     scene_mask: Tensor | None = None
     listener_side: Literal["left", "right"] | None = None
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FACES",
     "FaceTrainee",
-    "draw_face",
+    "draw_frame",
     "draw_look",
     "face_view",
     "kept_faces",
@@ -110,10 +110,10 @@ def kept_faces(views: Views, key: ViewKey, every: int) -> dict[str, Tensor]:
     return {FACES: torch.cat([part.values for part in parts])[::every]}
 
 
-def draw_face(clip: Kept, rng: np.random.Generator) -> Tensor:
-    """Draw one kept face of a clip, uint8 (3, h, w)."""
+def draw_frame(clip: Kept, rng: np.random.Generator) -> dict[str, Tensor]:
+    """Draw one kept frame of a clip: its row of every array, such as `faces`, uint8 (3, h, w)."""
     row = int(rng.integers(clip.shapes[FACES][0]))
-    return clip.array(FACES, row, row + 1)[0]
+    return {name: clip.array(name, row, row + 1)[0] for name in clip.shapes}
 
 
 def draw_look(rng: np.random.Generator, holes: float) -> Tensor:

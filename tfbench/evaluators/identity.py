@@ -25,8 +25,9 @@ from torch.nn import functional as F
 
 from tfbench.core.errors import InputError
 from tfbench.evaluators._faces import (
+    FACES,
     FaceTrainee,
-    draw_face,
+    draw_frame,
     draw_look,
     of_clips,
     varied,
@@ -118,7 +119,7 @@ class IdentityTrainee(FaceTrainee):
         """Draw a clip, one of its faces, and how it is varied."""
         clip = clips[int(rng.integers(len(clips)))]
         return {
-            "face": draw_face(clip, rng),
+            "face": draw_frame(clip, rng)[FACES],
             "look": draw_look(rng, self.config.holes),
             "person": torch.tensor(self.people[clip.identity]),
         }

@@ -74,6 +74,7 @@ def test_a_sample_holds_the_truth():
     assert sample.landmarks.shape == (N_FRAMES, 68, 2)
     assert sample.landmarks.dtype == torch.float32
     assert sample.coefficients.shape == (N_FRAMES, 5)
+    assert sample.expression.shape == (N_FRAMES, 52)
     assert sample.scene_mask is None
     assert set(data.truth(row)) == {"landmarks", "coefficients", "expression"}
     assert sample.clip.video.n_frames == N_FRAMES

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from tfbench.core.errors import InputError
 from tfbench.datasets.puppets import _build_points, _build_repairs
 from tfbench.datasets.puppets._build_mesh import Mesh
+from tfbench.faces.arkit import EXPRESSIONS
 
 Doubles = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -45,21 +46,6 @@ PARTS = {
     "helper-r-eyelashes-2": 6,
 }
 MASKS = {"lips": "lips", "eyelids": "eyelids", "inside_mouth": "inside-mouth", "ears": "ears"}
-
-SIDES = ("Left", "Right")
-EYE_MOVES = ("Blink", "LookDown", "LookIn", "LookOut", "LookUp", "Squint", "Wide")
-EXPRESSIONS = (
-    *(f"eye{name}{side}" for side in SIDES for name in EYE_MOVES),
-    *("jawForward", "jawLeft", "jawRight", "jawOpen"),
-    *("mouthClose", "mouthFunnel", "mouthPucker", "mouthLeft", "mouthRight"),
-    *(f"mouth{n}{side}" for n in ("Smile", "Frown", "Dimple", "Stretch") for side in SIDES),
-    *("mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper"),
-    *(f"mouth{n}{side}" for n in ("Press", "LowerDown", "UpperUp") for side in SIDES),
-    *("browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight"),
-    *("cheekPuff", "cheekSquintLeft", "cheekSquintRight", "noseSneerLeft", "noseSneerRight"),
-    "tongueOut",
-)
-"""ARKit's expressions in Apple's order."""
 
 ANCESTRIES = ("african", "asian", "caucasian")
 GENDERS = ("female", "male")

@@ -135,6 +135,7 @@ class Puppets(Dataset):
             level=spec.level,
             landmarks=known["landmarks"],
             coefficients=known["coefficients"],
+            expression=known["expression"],
             scene_mask=known.get("scene_mask"),
         )
 
