@@ -12,10 +12,19 @@ from tfbench.core.errors import ConfigError, InputError
 from tfbench.core.types import Crop, FaceTrack, LandmarkCrop, TrackSettings, ViewKey
 from tfbench.faces.crop import FaceBox, FaceInFrame, WholeFrame
 from tfbench.faces.landmarks import MEDIAPIPE_TO_68
-from tfbench.faces.mouth import FACE, PLACES, STABLE, MouthCrop
+from tfbench.faces.mouth import (
+    EIGHT,
+    EIGHT_PLACES,
+    FACE,
+    PLACES,
+    STABLE,
+    MouthCrop,
+    SteadyMouthCrop,
+)
 
 POINTS = ViewKey("landmarks.landmarks.dlib68", "pred", FaceInFrame(), located=True)
 CROP = MouthCrop(POINTS)
+STEADY = SteadyMouthCrop(POINTS)
 
 
 def frames(n: int) -> torch.Tensor:
@@ -66,6 +75,38 @@ def test_mouths_are_those_of_the_reference(n: int, size: int):
     assert got.shape == (n, 3, size, size)
     for mine, theirs in zip(got, reference(pictures, points, size), strict=True):
         assert np.abs(mine.permute(1, 2, 0).numpy() - theirs).max() < 0.51
+
+
+def steady_reference(points: np.ndarray, k: int, size: int = 96) -> SimilarityTransform:
+    """One frame as in video_process.py, but fitted by least squares: to pixels of the crop."""
+    points = points.astype(np.float32).astype(np.float64) - 0.5
+    margin = min(6, k, len(points) - 1 - k)
+    around = points[k - margin : k + margin + 1].mean(0)
+    around = around + points[k].mean(0) - around.mean(0)
+    move = SimilarityTransform.from_estimate(around[list(EIGHT)], np.array(EIGHT_PLACES))
+    x, y = move(around[48:]).mean(0)
+    left, top = (round(min(max(c - size / 2, 0), FACE - size)) for c in (x, y))
+    return move + SimilarityTransform(translation=(-left, -top))
+
+
+@pytest.mark.parametrize("n", [1, 5, 13, 30])
+def test_steady_mouths_are_those_of_the_later_reference(n: int):
+    """OpenCV's estimateAffinePartial2D gave the same as least squares on all but one real clip."""
+    points = landmarks(n)
+    # Points of the whole face, so that the eight are turned and scaled alike.
+    points[:, (28, 48, 54)] = points[:, (33, 33, 33)] + ((1, -14), (-9, 11), (11, 12))
+    found = regions(points, STEADY).reshape(-1, 2, 3)
+    for k in range(n):
+        wanted = steady_reference(points, k).params[:2]
+        np.testing.assert_allclose(found[k].numpy(), wanted, atol=2e-4)
+    assert STEADY.cut(frames(n), regions(points, STEADY)).shape == (n, 3, 96, 96)
+
+
+def test_steady_crops_average_evenly():
+    with pytest.raises(ConfigError, match="in all an odd number; got 12"):
+        SteadyMouthCrop(POINTS, window=12)
+    assert STEADY.name == "steady-mouth-96.dlib68.window13"
+    assert MouthCrop(POINTS, window=13) != STEADY
 
 
 def test_a_mouth_at_the_edge_is_moved_inside_the_face():

@@ -6,8 +6,10 @@ network that can read: on real clips the best ones err as well, so compare with 
 `ground_truth`. Used so by TalkLip and SyncTalklip with AV-HuBERT (Sxjdwang/TalkLip,
 `evaluation/README.md`; facebookresearch/av_hubert, `avhubert/infer_s2s.py`, corpus level as here).
 They compare words as LRS2 and LRS3 write them; here both texts pass one of Whisper's normalisers
-first, which the lip reader names (see `tfbench.media.text`). TalkLip's other variant, a Conformer
-that is told the words before each one, averaged over utterances, is another quantity.
+first, which the lip reader names (see `tfbench.media.text`).
+
+The literature's three names are here: WER1 is `wer.free` with avhubert.large_lrs2, WER2 `wer.free`
+with avhubert.large_lrs3, and WER3 `wer.teacher_forced` with conformer.talklip.
 
 The definition `grammar` asks less: the network is told that a sentence of the GRID corpus is said
 (Cooke et al. 2006: command, colour, preposition, letter, digit, adverb, such as "place red at a two
@@ -18,6 +20,16 @@ at the lips have a WER of 82 % and a CER of 62 %, not 100 % (20,000 drawn pairs;
 n words each, 1 - 1/n is 81 % on average, and the normaliser writes "o one" as the one word "01").
 Read a rate against that, and never beside one of `free`. Clips whose transcript is no such sentence
 are refused.
+
+The definition `teacher_forced` is TalkLip's second rate (Sxjdwang/TalkLip, `evaluation/
+teacher_force_wer.py`, `utils/metrics.py`). The network is told the whole text: for each character
+it gives the most probable one after the true characters before it. The rate of an utterance is
+(S + D + I) / N of what these make against the text, both split at spaces and not normalised, and a
+data set's is the mean over utterances, not the sum of edits over the sum of words. It must never
+stand beside a rate of `free`: a network that knows how words are spelt and how sentences go on can
+do well with its eyes shut, one error does not lead to the next, and the length is given. A text
+loses its punctuation first, as LRS2's transcripts have none; TalkLip keeps an empty first word
+where a space is read first, and so does this.
 
 The reference is the data set's transcript of the driving speech. Where there is none, a Whisper
 network may write one from the driving speech; then the row and the total say so, since its own
@@ -37,30 +49,31 @@ from torch import Tensor
 from tfbench.core.errors import InputError, Unscorable
 from tfbench.core.types import Column, Score, Transcript, ViewKey, Views
 from tfbench.media.grammar import GRAMMAR
-from tfbench.metrics._error_rates import ErrorRates
+from tfbench.media.text import edit_distance
+from tfbench.metrics._error_rates import DATASET, HEARD, ErrorRates, Errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tfbench.core.types import Part
     from tfbench.nets.frozen import Frozen
-    from tfbench.nets.lipreading import GrammarReader, LipReader
+    from tfbench.nets.lipreading import ForcedReader, GrammarReader, LipReader
 
-__all__ = ["WER", "is_sentence"]
+__all__ = ["WER", "count_forced", "is_sentence", "plain"]
 
 
 class WER(ErrorRates):
     """Lip-reading error rates.
 
     Definitions: `free`, the network decodes freely and is told no word; `grammar`, it is told that
-    the sentence is one of GRID's. Several tracks of a clip are read one after the other, for
-    `grammar` as one sentence; tracks at the same time are refused, since no transcript tells which
-    face speaks.
+    the sentence is one of GRID's; `teacher_forced`, it is told the true characters before each.
+    Several tracks of a clip are read one after the other, for `grammar` and `teacher_forced` as one
+    sentence; tracks at the same time are refused, since no transcript tells which face speaks.
 
     Args:
-        definition: `free` or `grammar`.
+        definition: `free`, `grammar` or `teacher_forced`.
         network: A lip reader, see `tfbench.nets.lipreading`; for `grammar` one that has
-            `read_grammar`.
+            `read_grammar`, for `teacher_forced` one that has `read_forced`.
         transcriber: A network such as `whisper.base_en` that hears the driving speech where the
             data set has no transcript; None refuses such clips.
     """
@@ -70,6 +83,7 @@ class WER(ErrorRates):
     definitions: ClassVar[Mapping[str, str]] = {
         "free": "free decoding",
         "grammar": "decoding constrained to GRID's sentences",
+        "teacher_forced": "each character read with the true ones before it given",
     }
     columns = (
         Column("WER", "%", higher_is_better=False),
@@ -105,6 +119,8 @@ class WER(ErrorRates):
         """Read the clip and compare with what was said."""
         parts = _one_after_the_other(views.parts(self.needs[0]))
         reference = self._reference(views)
+        if self.definition == "teacher_forced":
+            return self._forced_rates(views, reference, [part.values for part in parts])
         if self.definition == "grammar":
             _check_sentence(reference.text)
         understood = self._read([part.values for part in parts])
@@ -119,16 +135,19 @@ class WER(ErrorRates):
             regions: float32 (T, ...), for a lip reader that takes whole frames.
 
         Raises:
-            Unscorable: Normalisation leaves nothing of the text, or, for `grammar`, it is no
-                sentence of GRID's, the lip reader cannot be told a grammar, or no sentence fits
-                into so few frames.
+            Unscorable: Normalisation leaves nothing of the text; for `grammar`, it is no sentence
+                of GRID's or none fits into so few frames; for `teacher_forced`, the lip reader
+                cannot write it; for both, the lip reader does not offer it.
         """
         if self.definition == "grammar":
             _check_sentence(text)
         inputs = [side.to(self.device) for side in (frames, regions) if side is not None]
         with torch.inference_mode():
             mouths = self._prepare(*inputs)
-        self.add(text, self._read([mouths]), self._reader().text)
+        if self.definition == "teacher_forced":
+            self._add_forced(text, mouths)
+        else:
+            self.add(text, self._read([mouths]), self._reader().text)
 
     def _reference(self, views: Views) -> Transcript:
         try:
@@ -166,12 +185,79 @@ class WER(ErrorRates):
         except InputError as error:
             raise Unscorable(str(error)) from error
 
+    def _read_forced(self, parts: Sequence[Tensor], text: str) -> Errors:
+        judge = self._judge()
+        reader: ForcedReader = judge.module
+        if not hasattr(reader, "read_forced"):
+            raise Unscorable(
+                f"wer.teacher_forced needs a lip reader that can be told the true characters, and "
+                f"{judge.name} only decodes freely; take wer.free, or conformer.talklip"
+            )
+        said = plain(text)
+        if not said:
+            raise Unscorable(f"the reference text {text!r} has no word")
+        try:
+            with torch.inference_mode():
+                understood = reader.read_forced(torch.cat(tuple(parts)).to(self.device), said)
+        except InputError as error:
+            raise Unscorable(str(error)) from error
+        return count_forced(said, understood)
+
+    def _forced_rates(
+        self, views: Views, reference: Transcript, parts: Sequence[Tensor]
+    ) -> tuple[Score, ...]:
+        """Make rows whose denominators are 1, so that the ratio of their sums is their mean."""
+        errors = self._read_forced(parts, reference.text)
+        known = reference.source == DATASET
+        origin = "reference of the data set" if known else HEARD + reference.source
+        note = f"{origin}; its characters told to the reader; not normalised"
+        return tuple(
+            Score(
+                views.case,
+                "clip",
+                column.name,
+                views.cluster,
+                value=rate,
+                numerator=rate,
+                denominator=1.0,
+                note=note,
+            )
+            for column, rate in zip(self.columns, _percent(errors), strict=True)
+        )
+
+    def _add_forced(self, text: str, mouths: Tensor) -> None:
+        by_word, by_character = _percent(self._read_forced([mouths], text))
+        row = [by_word / 100, 1.0, by_character / 100, 1.0]
+        self.counts.append(torch.tensor([row], dtype=torch.float64))
+
     def _prepare(self, *inputs: Tensor) -> Tensor:
         return self._reader().prepare(*inputs)
 
     def _reader(self) -> LipReader:
         reader: LipReader = self._judge().module
         return reader
+
+
+def plain(text: str) -> str:
+    """Write a text as it is told to a reader: lower case, no sign but apostrophes of words."""
+    said = re.findall(r"[^\W_]+(?:'[^\W_]+)*'?", text.lower().replace("\u2019", "'"))
+    return " ".join(said)
+
+
+def count_forced(said: str, understood: str) -> Errors:
+    """Count the edits from what a reader was told to what it saw, as TalkLip does.
+
+    Args:
+        said: Words with one space between them.
+        understood: Of `read_forced`. Empty words count only at the beginning.
+
+    Returns:
+        Edits and lengths of `said`, spaces being characters.
+    """
+    first, *others = understood.split(" ")
+    read = [first, *(word for word in others if word)]
+    by_word = edit_distance(said.split(" "), read)
+    return Errors(by_word, len(said.split(" ")), edit_distance(said, understood), len(said))
 
 
 def is_sentence(text: str) -> bool:
@@ -181,6 +267,10 @@ def is_sentence(text: str) -> bool:
     return len(said) == len(places) and all(
         word in words for word, words in zip(said, places, strict=True)
     )
+
+
+def _percent(errors: Errors) -> tuple[float, float]:
+    return 100 * errors.words / errors.n_words, 100 * errors.characters / errors.n_characters
 
 
 def _check_sentence(text: str) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tfbench.core.types import Crop
     from tfbench.media.text import Rules
 
-__all__ = ["GrammarReader", "LipReader"]
+__all__ = ["ForcedReader", "GrammarReader", "LipReader"]
 
 
 class LipReader(Protocol):
@@ -76,4 +76,23 @@ class GrammarReader(LipReader, Protocol):
 
         Raises:
             InputError: No sentence fits into so few frames.
+        """
+
+
+class ForcedReader(LipReader, Protocol):
+    """A lip reader that can also be told the text and asked what it sees at each place of it."""
+
+    def read_forced(self, mouths: Tensor, text: str) -> str:
+        """Read an utterance with the true text before each place given (teacher forcing).
+
+        Args:
+            mouths: (T, ...), what `prepare` made of consecutive frames.
+            text: What was said: lower case words with one space between them.
+
+        Returns:
+            The most probable sign at each place, spaces among them, in lower case and not
+            normalised. Where it sees none, such as an end before the end, a sign that no text has.
+
+        Raises:
+            InputError: The text has a sign that it cannot be told, or there is no frame.
         """

@@ -1,0 +1,1 @@
+"""Proof that metrics measure what they say: graded, known changes and each metric's response."""
