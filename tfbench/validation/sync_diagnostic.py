@@ -255,7 +255,7 @@ def plot(found: Sequence[tuple[str, SyncDiagnostic]], path: Path) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MissingAsset("plots are drawn by matplotlib: `pip install "tfbench[plots]"`") from error
+        raise MissingAsset("plots are drawn by matplotlib: pip install 'tfbench[plots]'") from error
     figure = Figure(figsize=(10, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     for name, one in found:
