@@ -1,0 +1,152 @@
+"""AV-HuBERT's front ends: a ResNet-18 with a stem over time for mouths, a projection for sound.
+
+Names of parameters are those of facebookresearch/av_hubert (`avhubert/resnet.py` and `SubModel`
+of `avhubert/hubert.py`), so that its files load.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["AudioFront", "VideoFront", "scale_gradient"]
+
+PIECE = 64
+"""Frames that go through the ResNet at once where nothing is learned; bounds memory."""
+
+REACH = 2
+"""Frames on either side that the stem sees."""
+
+
+class AudioFront(nn.Module):
+    """Projects each frame's log filter banks."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(n_in, n_out)
+
+    def forward(self, sound: Tensor) -> Tensor:
+        """Compute (B, T, n_out) from (B, T, n_in)."""
+        projected: Tensor = self.proj(sound)
+        return projected
+
+
+class VideoFront(nn.Module):
+    """Describes the mouth in each frame and projects the description."""
+
+    def __init__(self, widths: Sequence[int], n_out: int, *, prelu: bool = True) -> None:
+        super().__init__()
+        self.resnet = _ResNet(widths, prelu=prelu)
+        self.proj = nn.Linear(widths[-1], n_out)
+
+    def forward(self, mouths: Tensor) -> Tensor:
+        """Compute (B, T, n_out) from (B, T, h, w)."""
+        projected: Tensor = self.proj(self.resnet(mouths))
+        return projected
+
+
+class _ResNet(nn.Module):
+    """A convolution over time and space, then four stages of two blocks over space."""
+
+    def __init__(self, widths: Sequence[int], *, prelu: bool) -> None:
+        super().__init__()
+        # All frames of a batch stand in one row after the convolution, so that what follows is of
+        # two dimensions where the reference has three; parameters and statistics are the same.
+        self.frontend3D = nn.Sequential(
+            _Stem(widths[0]),
+            nn.BatchNorm2d(widths[0]),
+            nn.PReLU(widths[0]) if prelu else nn.ReLU(),
+            nn.MaxPool2d(3, 2, 1),
+        )
+        self.trunk = _Trunk(widths, prelu=prelu)
+
+    def forward(self, mouths: Tensor) -> Tensor:
+        """Compute (B, T, widths[-1]) from (B, T, h, w)."""
+        n = mouths.shape[1]
+        padded = F.pad(mouths, (0, 0, 0, 0, REACH, REACH))
+        # Statistics of a batch are of all its frames, so that training cannot go in pieces.
+        step = n if self.training or torch.is_grad_enabled() else PIECE
+        pieces = [
+            self.trunk(self.frontend3D(padded[:, start : min(start + step, n) + 2 * REACH]))
+            for start in range(0, n, step)
+        ]
+        return torch.cat([piece.unflatten(0, (len(mouths), -1)) for piece in pieces], 1)
+
+
+class _Stem(nn.Module):
+    """A convolution over 5 frames of 7 x 7 pixels, with its stride in space.
+
+    Frames have one channel, so that five of them may be the channels of one picture. This and the
+    order of the numbers in memory, channels last, make the whole front end faster.
+    """
+
+    def __init__(self, n_out: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(n_out, 1, 2 * REACH + 1, 7, 7))
+        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
+
+    def forward(self, padded: Tensor) -> Tensor:
+        """Compute (B T, n_out, h / 2, w / 2) from (B, T + 4, h, w)."""
+        frames = padded.unfold(1, 2 * REACH + 1, 1).flatten(0, 1).permute(0, 3, 1, 2)
+        # Where something is learned this order is not taken: on the CPU, torch 2.15's gradient of a
+        # 1 x 1 convolution with a stride writes beyond its memory for few channels.
+        order = torch.contiguous_format if torch.is_grad_enabled() else torch.channels_last
+        frames = frames.contiguous(memory_format=order)
+        return F.conv2d(frames, self.weight[:, 0], stride=2, padding=3)
+
+
+class _Trunk(nn.Module):
+    def __init__(self, widths: Sequence[int], *, prelu: bool) -> None:
+        super().__init__()
+        for number, (n_in, n_out) in enumerate(pairwise(widths), 1):
+            stage = nn.Sequential(
+                _Block(n_in, n_out, 1 if number == 1 else 2, prelu=prelu),
+                _Block(n_out, n_out, 1, prelu=prelu),
+            )
+            self.add_module(f"layer{number}", stage)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        for stage in self.children():
+            maps = stage(maps)
+        return maps.mean((2, 3))
+
+
+class _Block(nn.Module):
+    def __init__(self, n_in: int, n_out: int, stride: int, *, prelu: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(n_out)
+        self.relu1 = nn.PReLU(n_out) if prelu else nn.ReLU()
+        self.conv2 = nn.Conv2d(n_out, n_out, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(n_out)
+        self.relu2 = nn.PReLU(n_out) if prelu else nn.ReLU()
+        self.downsample = (
+            nn.Sequential(
+                nn.Conv2d(n_in, n_out, 1, stride, bias=False),
+                nn.BatchNorm2d(n_out),
+            )
+            if stride > 1 or n_in != n_out
+            else None
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        kept = maps if self.downsample is None else self.downsample(maps)
+        maps = self.relu1(self.bn1(self.conv1(maps)))
+        added: Tensor = self.relu2(self.bn2(self.conv2(maps)) + kept)
+        return added
+
+
+def scale_gradient(values: Tensor, factor: float) -> Tensor:
+    """Return the values with their gradient multiplied; a factor of 0 stops it."""
+    if factor == 1:
+        return values
+    stopped = values.detach()
+    # The difference is exactly zero, so that the values keep every bit.
+    return stopped + factor * (values - stopped) if factor else stopped
