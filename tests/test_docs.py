@@ -27,6 +27,14 @@ def test_the_library_page_runs_from_top_to_bottom(capsys: pytest.CaptureFixture)
     assert "1 of 6" in said
 
 
+def test_the_page_of_lip_readers_runs(capsys: pytest.CaptureFixture):
+    pytest.importorskip("matplotlib")
+    space: dict = {"__name__": "lip-readers"}
+    for _, code in blocks("lip-readers.md"):
+        exec(compile(code, "lip-readers.md", "exec"), space)
+    assert "% by chance" in capsys.readouterr().out
+
+
 def test_the_code_of_the_puppets_card_runs():
     space: dict = {"__name__": "card"}
     for _, code in blocks("datasets/puppets.md"):

@@ -19,6 +19,7 @@ from tfbench.cli import (
     listing,
     score,
     train,
+    validate,
 )
 from tfbench.core.errors import TfbenchError
 
@@ -32,6 +33,7 @@ app.command("score")(score.score)
 app.command("eval")(evaluate.evaluate_command)
 app.command("train")(train.train_command)
 app.command("assess")(assess.assess_command)
+app.command("validate")(validate.validate_command)
 app.command("cost")(cost.cost_command)
 app.command("list")(listing.list_command)
 app.command("doctor")(doctor.doctor)
