@@ -31,7 +31,13 @@ if TYPE_CHECKING:
 
 __all__ = ["VARIANTS", "SyncNet", "build", "load", "load_state", "seeded"]
 
-VARIANTS = {"v2": "syncnet-v2", "grid": "", "grid_supervisor": "", "puppets": ""}
+VARIANTS = {
+    "v2": "syncnet-v2",
+    "grid": "",
+    "grid_supervisor": "",
+    "puppets": "",
+    "puppets_supervisor": "",
+}
 """Variant -> the asset that it reads, "" for weights that this package ships."""
 
 SIZE = 224
