@@ -141,7 +141,7 @@ def test_without_matplotlib_it_says_what_to_install(tmp_path, monkeypatch):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", lacking)
-    with pytest.raises(MissingAsset, match="pip install matplotlib"):
+    with pytest.raises(MissingAsset, match="tfbench\\[plots\\]"):
         plot([("net", diagnose([clip()]))], tmp_path / "a.png")
 
 

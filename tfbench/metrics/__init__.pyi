@@ -31,7 +31,9 @@ from tfbench.metrics.ssim import SSIM as SSIM
 from tfbench.metrics.temporal_flickering import TemporalFlickering as TemporalFlickering
 from tfbench.metrics.temporal_flickering import stillness as stillness
 from tfbench.metrics.wer import WER as WER
+from tfbench.metrics.wer import count_forced as count_forced
 from tfbench.metrics.wer import is_sentence as is_sentence
+from tfbench.metrics.wer import plain as plain
 
 __all__ = [
     "CSIM",
@@ -52,6 +54,7 @@ __all__ = [
     "TemporalFlickering",
     "clip_values",
     "consecutive_similarity",
+    "count_forced",
     "frechet_distance",
     "is_sentence",
     "lmd_atvg",
@@ -60,6 +63,7 @@ __all__ = [
     "lmd_vico",
     "mean_of_clips",
     "n_windows",
+    "plain",
     "ratio_of_clips",
     "stillness",
     "sync_distances",
