@@ -25,9 +25,9 @@ know, `syncnet.puppets` or `lipreader.grid`, and are no substitute for the offic
 numbers are to be compared with the literature. `--evaluators puppets` or `grid` takes them; `auto`
 takes them on the data set that they were made for.
 
-Each kind is trained twice, with another seed on another half of the training clips, so that the
-two have seen nothing in common. The one without a suffix judges; the one called `_supervisor` may
-train a method. A method's bundle lists the networks that trained it, and an evaluation refuses to
+What may also train a method is trained twice, with another seed on another half of the training
+clips, so that the two have seen nothing in common. The one without a suffix judges; the one called
+`_supervisor` may train a method. A method's bundle lists the networks that trained it, and an evaluation refuses to
 let one of them judge it.
 
 ```bash
