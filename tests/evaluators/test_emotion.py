@@ -116,13 +116,13 @@ def test_known_expressions_are_learnt_beside(tmp_path: Path, monkeypatch):
 
 def test_expressions_are_kept_with_their_frames():
     trainee = EmotionTrainee()
-    expression = torch.from_numpy(np.random.RandomState(1).rand(9, 52).astype(np.float32))
-    faces = torch.zeros(7, 3, 64, 64, dtype=torch.uint8)
-    views = SimpleNamespace(parts=lambda key: (Part("track-0", 2, 9, faces),))
+    expression = torch.from_numpy(np.random.RandomState(1).rand(32, 52).astype(np.float32))
+    faces = torch.zeros(30, 3, 64, 64, dtype=torch.uint8)
+    views = SimpleNamespace(parts=lambda key: (Part("track-0", 2, 32, faces),))
     sample = Sample("a", Clip(TensorVideo(faces)), "a", expression=expression)
     found = trainee.keep(sample, views)
-    assert torch.equal(found["expression"], of_both_sides(expression)[2:9:2])
-    assert len(found["faces"]) == 4
+    assert torch.equal(found["expression"], of_both_sides(expression)[2:32:2])
+    assert len(found["faces"]) == 15
     assert set(trainee.keep(replace(sample, expression=None), views)) == {"faces"}
 
 

@@ -227,10 +227,12 @@ class Shown:
         return self.found
 
 
-def test_every_third_face_is_kept():
-    faces = torch.arange(10, dtype=torch.uint8).reshape(10, 1, 1, 1).expand(10, 3, 64, 64)
-    views = Shown(Part("track-1", 7, 10, faces[7:]), Part("track-0", 0, 7, faces[:7]))
+def test_every_third_face_is_kept_and_all_of_a_short_clip():
+    faces = torch.arange(40, dtype=torch.uint8).reshape(40, 1, 1, 1).expand(40, 3, 64, 64)
+    views = Shown(Part("track-1", 7, 40, faces[7:]), Part("track-0", 0, 7, faces[:7]))
     found = tiny().keep(None, views)["faces"]
-    assert found[:, 0, 0, 0].tolist() == [0, 3, 6, 9]
+    assert found[:, 0, 0, 0].tolist() == list(range(0, 40, 3))
+    short = tiny().keep(None, Shown(Part("track-0", 0, 8, faces[:8])))["faces"]
+    assert short[:, 0, 0, 0].tolist() == list(range(8))
     with pytest.raises(Unscorable, match="two faces"):
         tiny().keep(None, Shown(Part("track-0", 0, 7, faces[:7]), Part("track-1", 6, 9, faces[:3])))

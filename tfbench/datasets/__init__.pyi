@@ -19,6 +19,8 @@ from tfbench.datasets.puppets import Puppets as Puppets
 from tfbench.datasets.puppets import PuppetsConfig as PuppetsConfig
 from tfbench.datasets.puppets_scenes import PuppetsScenes as PuppetsScenes
 from tfbench.datasets.puppets_scenes import PuppetsScenesConfig as PuppetsScenesConfig
+from tfbench.datasets.puppets_stills import PuppetsStills as PuppetsStills
+from tfbench.datasets.puppets_stills import PuppetsStillsConfig as PuppetsStillsConfig
 
 __all__ = [
     "Dataset",
@@ -33,6 +35,8 @@ __all__ = [
     "PuppetsConfig",
     "PuppetsScenes",
     "PuppetsScenesConfig",
+    "PuppetsStills",
+    "PuppetsStillsConfig",
     "Row",
     "read_alignment",
     "split_of",

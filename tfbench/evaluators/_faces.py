@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tfbench.core.errors import Unscorable
-from tfbench.core.types import ViewKey
+from tfbench.core.types import FPS, ViewKey
 from tfbench.evaluators.base import Trainee
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from tfbench.core.types import Crop, Sample, Views
     from tfbench.evaluators.base import Kept
+    from tfbench.faces.align import AlignedFace, SquareFace
 
 __all__ = [
     "FACES",
@@ -30,6 +32,7 @@ __all__ = [
     "face_view",
     "kept_faces",
     "of_clips",
+    "thinned",
     "varied",
 ]
 
@@ -72,13 +75,14 @@ class FaceTrainee(Trainee):
         every: Of so many frames one is kept.
     """
 
-    crop: ClassVar[Crop]
+    crop: ClassVar[AlignedFace | SquareFace]
     every: ClassVar[int]
 
     @property
     def keys(self) -> tuple[ViewKey, ...]:
-        """The crops of the face."""
-        return (face_view(self.crop),)
+        """The crops of the face, seen in however few frames."""
+        tracking = replace(self.crop.tracking, min_frames=0)
+        return (face_view(replace(self.crop, tracking=tracking)),)
 
     def keep(self, sample: Sample, views: Views) -> dict[str, Tensor]:  # noqa: ARG002
         """Keep every k-th face as `faces`, uint8 (n, 3, h, w)."""
@@ -107,7 +111,12 @@ def kept_faces(views: Views, key: ViewKey, every: int) -> dict[str, Tensor]:
     parts = sorted(views.parts(key), key=lambda part: part.start)
     if any(one.stop > other.start for one, other in pairwise(parts)):
         raise Unscorable("two faces are seen at a time; whose name and emotion is known is unclear")
-    return {FACES: torch.cat([part.values for part in parts])[::every]}
+    return {FACES: thinned(torch.cat([part.values for part in parts]), every)}
+
+
+def thinned(rows: Tensor, every: int) -> Tensor:
+    """Keep every k-th of many rows, (n, ...); all where a clip is shorter than a second."""
+    return rows[::every] if len(rows) >= FPS else rows
 
 
 def draw_frame(clip: Kept, rng: np.random.Generator) -> dict[str, Tensor]:

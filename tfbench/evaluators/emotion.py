@@ -29,6 +29,7 @@ from tfbench.evaluators._faces import (
     draw_frame,
     draw_look,
     of_clips,
+    thinned,
     varied,
 )
 from tfbench.evaluators.base import Figure, Share, TrainConfig
@@ -103,7 +104,7 @@ class EmotionTrainee(FaceTrainee):
             return kept
         parts = sorted(views.parts(self.keys[0]), key=lambda part: part.start)
         shown = torch.cat([sample.expression[part.start : part.stop] for part in parts])
-        return kept | {EXPRESSION: of_both_sides(shown)[:: self.every]}
+        return kept | {EXPRESSION: thinned(of_both_sides(shown), self.every)}
 
     def fit_to(self, clips: Sequence[Kept]) -> None:
         """Learn the emotions, sorted by name, and how rare each is; make the network.

@@ -33,7 +33,7 @@ from tfbench.datasets.puppets.spec import ClipSpec, SceneSpec
 from tfbench.datasets.puppets.speech import Utterance, draw_voice, synthesise
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
 
@@ -103,19 +103,21 @@ class RenderedClip:
         """The sound."""
         return Speech(torch.from_numpy(self.utterance.waveform), SAMPLE_RATE)
 
-    def frames(self, chunk: int = 8) -> Iterator[Tensor]:
+    def frames(self, chunk: int = 8, chosen: Sequence[int] | None = None) -> Iterator[Tensor]:
         """Draw the frames.
 
         Args:
             chunk: Most frames in one piece.
+            chosen: Which ones, None for all.
 
         Yields:
             uint8 (t, 3, height, width) RGB.
         """
         behind = background(self.setting, self.height, self.width)
-        for start in range(0, self.n_frames, chunk):
-            stop = min(start + chunk, self.n_frames)
-            drawn = np.stack([draw(self._posed(k), behind) for k in range(start, stop)])
+        wanted = range(self.n_frames) if chosen is None else chosen
+        for start in range(0, len(wanted), chunk):
+            piece = wanted[start : start + chunk]
+            drawn = np.stack([draw(self._posed(k), behind) for k in piece])
             yield torch.from_numpy(drawn).permute(0, 3, 1, 2).contiguous()
 
     def geometry(self, frame: int) -> Truth:
