@@ -6,6 +6,8 @@ from torchmetrics.image.fid import _compute_fid
 
 from tfbench.core.errors import InputError
 from tfbench.core.types import Score
+from tfbench.faces.align import SquareFace
+from tfbench.faces.crop import FaceBox, WholeFrame
 from tfbench.metrics.frechet import FrechetDistance, Moments, frechet_distance
 from tfbench.nets.frozen import Frozen
 
@@ -144,3 +146,11 @@ def test_nothing_scored_gives_no_number():
     scores = [Score("a", "clip", "FD (flat)", "a", reason="no face")]
     (got,) = FrechetDistance(network=judge()).aggregate(scores, {}.__getitem__)
     assert (got.value, got.n) == (None, 0)
+
+
+def test_faces_are_cut_as_the_network_wants_them():
+    judge = Frozen(Flat(), "flat.test")
+    assert FrechetDistance("face", judge).info.crop == FaceBox().name
+    judge.module.crop = SquareFace(64)
+    assert FrechetDistance("face", judge).info.crop == "square-64"
+    assert FrechetDistance("frame", judge).info.crop == WholeFrame().name

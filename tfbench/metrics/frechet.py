@@ -126,8 +126,9 @@ def frechet_distance(pred: Moments, ref: Moments) -> float:
 class FrechetDistance(TalkingFaceMetric):
     """Fréchet distance on a named feature network.
 
-    Definitions: `face`, on the box of the detected face, which must be found in every clip;
-    `frame`, on the whole frame; `scene`, the whole frame of a conversation's scene, under the name
+    Definitions: `face`, on the box of the detected face, which must be found in every clip, or on
+    what the network's `crop` cuts, where it reads faces in one way only; `frame`, on the whole
+    frame; `scene`, the whole frame of a conversation's scene, under the name
     that its tables use (TCCP). Every frame is a sample.
 
     Args:
@@ -163,9 +164,11 @@ class FrechetDistance(TalkingFaceMetric):
     @property
     def needs(self) -> tuple[ViewKey, ...]:
         """Features of the scored clip and of the clip that shows the same person."""
-        judge = self._judge()
+        judge, crop = self._judge(), self.settings
+        if self.definition == "face":
+            crop = getattr(judge.module, "crop", crop)
         return tuple(
-            ViewKey(f"features.{judge.name}", side, self.settings, judge.sha256, 0, self._embed)
+            ViewKey(f"features.{judge.name}", side, crop, judge.sha256, 0, self._embed)
             for side in ("pred", "appearance")
         )
 
