@@ -11,6 +11,7 @@ from tfbench.nets.bundle import WEIGHTS, read_record
 LICENCES = {
     "grid": "CC BY 4.0 (GRID, Cooke et al. 2006, JASA 120(5))",
     "puppets": "CC0",
+    "puppets_stills": "CC0",
 }
 
 PAGE = Path(__file__).with_name("networks.md")
