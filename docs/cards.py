@@ -28,8 +28,8 @@ takes them on the data set that they were made for.
 
 What may also train a method is trained twice, with another seed on another half of the training
 clips, so that the two have seen nothing in common. The one without a suffix judges; the one called
-`_supervisor` may train a method. A method's bundle lists the networks that trained it, and an evaluation refuses to
-let one of them judge it.
+`_supervisor` may train a method. A method's bundle lists the networks that trained it, and an
+evaluation refuses to let one of them judge it.
 
 ```bash
 tfbench train syncnet --dataset puppets                        # train one
