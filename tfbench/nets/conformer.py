@@ -25,6 +25,7 @@ landmarks are dlib's, not those of FAN.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -75,7 +76,7 @@ UNREAD = "\N{REPLACEMENT CHARACTER}"
 """Stands where a forced reader expects the end, or a blank, before the text is over."""
 
 
-class Conformer(nn.Module):
+class Conformer(nn.Module, ABC):
     """Reads English from mouths; base of the two readers.
 
     Args:
@@ -115,9 +116,9 @@ class Conformer(nn.Module):
         self.ctc = ctc_head(sizes)
 
     @property
+    @abstractmethod
     def crop(self) -> Crop:
         """What of each frame is read."""
-        raise NotImplementedError
 
     def prepare(self, frames: Tensor, regions: Tensor | None = None) -> Tensor:
         """Keep the middle of each frame, gray; see `tfbench.nets.lipreading.LipReader`.
