@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -71,7 +72,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 def test_it_learns_logs_and_leaves_a_bundle(tmp_path: Path):
     told: list[str] = []
-    outcome = run(tmp_path / "run", told, steps=60, every=20)
+    outcome = run(tmp_path / "run", told, steps=60, every=2, lr=0.01)
     assert (outcome.state, outcome.step) == ("finished", 60)
     errors = [float(line.split("error ")[1]) for line in told if line.startswith("step")]
     assert errors[-1] < 0.5 * errors[0]
@@ -203,6 +204,21 @@ def test_the_weights_of_another_network_are_refused(tmp_path: Path):
         load_bundle(bundle, "decoder")
     with pytest.raises(MissingAsset, match="a bundle is what `tfbench train` leaves"):
         load_bundle(tmp_path)
+
+
+def test_a_figure_that_numpy_computed_can_be_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    assess = Line.assess
+    monkeypatch.setattr(
+        Line,
+        "assess",
+        lambda self, clips: (
+            replace(assess(self, clips)[0], value=np.float64(assess(self, clips)[0].value)),
+        ),
+    )
+    assert run(tmp_path / "run", seconds=0.0).state == "out of time"
+    assert run(tmp_path / "run", resume=True).state == "finished"
 
 
 def test_best_is_kept_not_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

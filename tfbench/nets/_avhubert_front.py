@@ -7,7 +7,7 @@ of `avhubert/hubert.py`), so that its files load.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AudioFront", "VideoFront", "scale_gradient"]
 
-PIECE = 64
+PIECE = 50
 """Frames that go through the ResNet at once where nothing is learned; bounds memory."""
 
 REACH = 2
@@ -74,10 +74,16 @@ class _ResNet(nn.Module):
         # Statistics of a batch are of all its frames, so that training cannot go in pieces.
         step = n if self.training or torch.is_grad_enabled() else PIECE
         pieces = [
-            self.trunk(self.frontend3D(padded[:, start : min(start + step, n) + 2 * REACH]))
+            self.trunk(self._stem(padded[:, start : min(start + step, n) + 2 * REACH]))
             for start in range(0, n, step)
         ]
         return torch.cat([piece.unflatten(0, (len(mouths), -1)) for piece in pieces], 1)
+
+    def _stem(self, padded: Tensor) -> Tensor:
+        stem: Any
+        stem, norm, active, pool = self.frontend3D
+        maps: Tensor = pool(active(_normalised(stem(padded), stem.weight[:, 0], norm, 2, 3)))
+        return maps
 
 
 class _Stem(nn.Module):
@@ -93,13 +99,12 @@ class _Stem(nn.Module):
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
 
     def forward(self, padded: Tensor) -> Tensor:
-        """Compute (B T, n_out, h / 2, w / 2) from (B, T + 4, h, w)."""
+        """Lay out what the convolution reads: (B T, 5, h, w) from (B, T + 4, h, w)."""
         frames = padded.unfold(1, 2 * REACH + 1, 1).flatten(0, 1).permute(0, 3, 1, 2)
         # Where something is learned this order is not taken: on the CPU, torch 2.15's gradient of a
         # 1 x 1 convolution with a stride writes beyond its memory for few channels.
         order = torch.contiguous_format if torch.is_grad_enabled() else torch.channels_last
-        frames = frames.contiguous(memory_format=order)
-        return F.conv2d(frames, self.weight[:, 0], stride=2, padding=3)
+        return frames.contiguous(memory_format=order)
 
 
 class _Trunk(nn.Module):
@@ -121,6 +126,7 @@ class _Trunk(nn.Module):
 class _Block(nn.Module):
     def __init__(self, n_in: int, n_out: int, stride: int, *, prelu: bool) -> None:
         super().__init__()
+        self.stride = stride
         self.conv1 = nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(n_out)
         self.relu1 = nn.PReLU(n_out) if prelu else nn.ReLU()
@@ -137,10 +143,24 @@ class _Block(nn.Module):
         )
 
     def forward(self, maps: Tensor) -> Tensor:
-        kept = maps if self.downsample is None else self.downsample(maps)
-        maps = self.relu1(self.bn1(self.conv1(maps)))
-        added: Tensor = self.relu2(self.bn2(self.conv2(maps)) + kept)
+        kept = maps
+        if self.downsample is not None:
+            conv: Any
+            conv, norm = self.downsample
+            kept = _normalised(maps, conv.weight, norm, self.stride, 0)
+        maps = self.relu1(_normalised(maps, self.conv1.weight, self.bn1, self.stride, 1))
+        added: Tensor = self.relu2(_normalised(maps, self.conv2.weight, self.bn2, 1, 1) + kept)
         return added
+
+
+def _normalised(maps: Tensor, weight: Tensor, norm: Any, stride: int, padding: int) -> Tensor:
+    """Convolve, then normalise; in one pass over the maps where nothing is learned."""
+    if norm.training or torch.is_grad_enabled():
+        normed: Tensor = norm(F.conv2d(maps, weight, None, stride, padding))
+        return normed
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    shift = norm.bias - norm.running_mean * scale
+    return F.conv2d(maps, weight * scale[:, None, None, None], shift, stride, padding)
 
 
 def scale_gradient(values: Tensor, factor: float) -> Tensor:

@@ -149,8 +149,8 @@ class PositionConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Compute (B, T, dim) from the same."""
         kernel = self.weight_v.shape[2]
-        lengths = self.weight_v.norm(dim=(0, 1), keepdim=True)
-        weight = self.weight_v * (self.weight_g / lengths)
+        # What torch's own weight normalisation calls: one pass, which takes half of the time.
+        weight = torch._weight_norm(self.weight_v, self.weight_g, 2)
         # An even kernel has no middle; the reference drops the last of T + 1 results.
         padded = F.pad(x.transpose(1, 2), (kernel // 2, (kernel - 1) // 2))
         return F.gelu(F.conv1d(padded, weight, self.bias, groups=self.groups)).transpose(1, 2)

@@ -6,6 +6,7 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from pytorch_lightning import Callback, seed_everything
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FiniteLoss", "Measure", "Reseed", "StopInTime"]
 
-LARGEST_SEED = 2**32
-
 
 class Reseed(Callback):
     """Seeds every round by its number, so that a resumed run draws what a whole one draws.
@@ -36,7 +35,8 @@ class Reseed(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Seed the generators of Python, NumPy and torch."""
-        mixed = hash((self.seed, trainer.current_epoch, trainer.global_rank)) % LARGEST_SEED
+        place = (self.seed, trainer.current_epoch, trainer.global_rank)
+        mixed = int(np.random.SeedSequence(place).generate_state(1)[0])
         seed_everything(mixed, verbose=False)
 
 
@@ -120,7 +120,7 @@ class Measure(Callback):
             figures = trainee.assess(self.clips)
         for figure in figures:
             trainee.log(f"held out/{figure.name}", figure.value, rank_zero_only=False)
-        (value,) = (figure.value for figure in figures if figure.name == trainee.monitor)
+        (value,) = (float(f.value) for f in figures if f.name == trainee.monitor)
         if math.isnan(value):
             raise TrainingError(f"'{trainee.monitor}' on held-out clips is not a number")
         # Of equals the later one is kept: it has learnt longer where the figure is at its end.
