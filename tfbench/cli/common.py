@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tfbench.core.registry import Name
     from tfbench.datasets.base import Dataset
     from tfbench.evaluation.evaluators import Chosen
     from tfbench.evaluation.protocol import Protocol
@@ -54,11 +56,23 @@ def names(text: str | None) -> list[str] | None:
 def build(kind: str, name: str, settings: list[str]) -> Any:
     """Build a plugin by its name, with settings `key=value`."""
     from tfbench.core.config import load_config
+
+    plugin, parsed = find(kind, name)
+    built = plugin(load_config(plugin.Config, kind, parsed, settings))
+    if hasattr(built, "named"):
+        built.named = str(parsed)
+    return built
+
+
+def find(kind: str, name: str) -> tuple[Any, Name]:
+    """Load a plugin's class; a name without a variant gets the one that the plugin calls usual."""
     from tfbench.core.registry import parse_name, registry
 
     parsed = parse_name(name)
     plugin = registry(kind).load(parsed.stem)
-    return plugin(load_config(plugin.Config, kind, parsed, settings))
+    stem = registry(kind).find(parsed.stem).name
+    variant = parsed.variant or getattr(plugin, "usual", None)
+    return plugin, replace(parsed, stem=stem, variant=variant)
 
 
 def given(key: str, value: Path | None) -> list[str]:

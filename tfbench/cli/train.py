@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,20 +54,23 @@ def train_command(
 ) -> None:
     """Train an evaluator or a method; stopped at any moment, --resume goes on."""
     from tfbench.core.config import load_config
-    from tfbench.core.registry import parse_name, registry
+    from tfbench.core.registry import parse_name
     from tfbench.training.run import Told, Training, train
 
-    parsed = parse_name(name)
-    kind = _kind_of(parsed.stem)
-    trainee = _trainee(kind, parsed.stem)
+    kind = _kind_of(parse_name(name).stem)
+    trainee, parsed = common.find(kind, name)
+    _refuse_untrainable(trainee)
     settings = load_config(trainee.Config, kind, parsed, setting or [], files=config or [])
+    if kind == "methods":
+        # What a variant generates with is not what its training begins with; that is `init`.
+        settings = replace(settings, weights="")
     words = (data or []) + common.given("root", root)
     training = Training(
         kind=trainee,
         config=settings,
         dataset=_split(dataset, words, "train"),
         held_out=_split(dataset, _replaced(words, held_out or []), "val"),
-        folder=out or _usual(registry(kind).find(parsed.stem).name, dataset, settings),
+        folder=out or _usual(str(parsed), dataset, settings),
         command=shlex.join(["tfbench", *sys.argv[1:]]),
     )
     typer.echo(f"run folder {training.folder}")
@@ -105,16 +108,12 @@ def _kind_of(stem: str) -> str:
     )
 
 
-def _trainee(kind: str, stem: str) -> Any:
-    """Load a class that can be trained."""
+def _refuse_untrainable(plugin: Any) -> None:
     from tfbench.core.errors import ConfigError
-    from tfbench.core.registry import registry
     from tfbench.evaluators.base import Trainee
 
-    plugin = registry(kind).load(stem)
     if not issubclass(plugin, Trainee):
         raise ConfigError(f"'{plugin.name}' has nothing to train")
-    return plugin
 
 
 def _split(dataset: str, words: Sequence[str], split: str) -> Dataset:

@@ -190,6 +190,8 @@ class Trainee(LightningModule, ABC):
     """Name of the figure that decides which weights are best and when training stops."""
     higher_is_better: ClassVar[bool]
     """Whether `monitor` should rise."""
+    supervisors: tuple[str, ...] = ()
+    """sha256 of the networks whose judgement trains this one; none of them may judge it."""
 
     def __init__(self, config: Any = None) -> None:
         super().__init__()

@@ -73,20 +73,23 @@ TEMPLATES = {
 class AlignedFace:
     """The face with its five points near those of a template.
 
-    Each frame is placed by its own points, without smoothing, and resampled bilinearly with black
-    beyond the frame, as `cv2.warpAffine` does to within one gray level.
+    Each frame is placed by its points and resampled bilinearly with black beyond the frame, as
+    `cv2.warpAffine` does to within one gray level.
 
     Attributes:
         size: Side of the result in pixels; the template is scaled to it.
         template: A key of `TEMPLATES`.
         antialias: Whether frames that shrink by two or more are averaged over blocks first. The
             identity networks' own preparation does not; dlib's chips are smoothed.
+        smoothing: Frames over which points are averaged, the frame in their middle; odd. 1 takes
+            each frame's own points.
         tracking: How faces are tracked.
     """
 
     size: int = 112
     template: str = "arcface"
     antialias: bool = False
+    smoothing: int = 1
     tracking: TrackSettings = ANY_FACE
 
     def __post_init__(self) -> None:
@@ -94,6 +97,8 @@ class AlignedFace:
         if self.template not in TEMPLATES:
             known = " and ".join(TEMPLATES)
             raise ConfigError(f"no face template '{self.template}'; there are {known}")
+        if self.smoothing < 1 or self.smoothing % 2 == 0:
+            raise ConfigError(f"smoothing is an odd number of frames; got {self.smoothing}")
 
     @property
     def name(self) -> str:
@@ -103,6 +108,8 @@ class AlignedFace:
             name += f".{self.template}"
         if self.antialias:
             name += ".antialias"
+        if self.smoothing > 1:
+            name += f".smooth{self.smoothing}"
         return name + _tracked(self.tracking)
 
     def regions(self, track: FaceTrack) -> Tensor:
@@ -119,7 +126,7 @@ class AlignedFace:
             InputError: No frame of the track has points, or a frame's points are all one.
         """
         # Tracks count from the first pixel's edge.
-        points = _seen_everywhere(track.points.double().numpy()) - 0.5
+        points = _averaged(_seen_everywhere(track.points.double().numpy()), self.smoothing) - 0.5
         template = TEMPLATES[self.template]
         # Pixel centres lie half a pixel from the edge in pictures of any size.
         wanted = (np.array(template.places) + 0.5) * (self.size / template.side) - 0.5
@@ -208,6 +215,16 @@ def _seen_everywhere(points: np.ndarray) -> np.ndarray:
         raise InputError("the face has no points in any frame, so that it cannot be aligned")
     filled = [np.interp(np.arange(n), seen, column[seen]) for column in flat.T]
     return np.stack(filled, axis=1).reshape(points.shape)
+
+
+def _averaged(points: np.ndarray, window: int) -> np.ndarray:
+    """Average each frame's points with its neighbours'; near the ends over those that there are."""
+    reach = window // 2
+    sums = np.cumsum(np.concatenate([np.zeros_like(points[:1]), points]), axis=0)
+    here = np.arange(len(points))
+    first, stop = np.maximum(here - reach, 0), np.minimum(here + reach + 1, len(points))
+    averages: np.ndarray = (sums[stop] - sums[first]) / (stop - first)[:, None, None]
+    return points if window == 1 else averages
 
 
 def cut_transformed(

@@ -1,27 +1,37 @@
 """What a generator is: it takes a `Request` and yields frames.
 
-`still`, `ground_truth`, `files` and `external` are plain generators; a paper's method is a
-generator that is also a LightningModule.
+`still`, `ground_truth`, `files` and `external` are plain generators; a paper's method, `Method`,
+is a generator that is also a LightningModule and is trained as evaluators are.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from tfbench.core.config import NoConfig, to_plain
-from tfbench.core.errors import GenerationError
+from tfbench.core.errors import ConfigError, GenerationError, MissingAsset
 from tfbench.core.files import storage_errors
 from tfbench.core.types import Clip, Need, Request
+from tfbench.evaluators.base import Positive, TrainConfig, Trainee
+from tfbench.faces.detect import FaceDetector
 from tfbench.media.video import open_clip, write_video
+from tfbench.nets.bundle import load_part, read_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
-__all__ = ["Generator", "n_frames_for"]
+__all__ = ["SHIPPED", "Generator", "Method", "MethodConfig", "given", "n_frames_for"]
+
+T = TypeVar("T")
+
+SHIPPED = Path(__file__).resolve().parent / "weights"
+"""Where the bundles lie that this package ships, a folder each."""
 
 
 class Generator(ABC):
@@ -118,3 +128,144 @@ def n_frames_for(request: Request) -> int:
         raise GenerationError(f"the request '{request.id}' has no speech")
     exact = request.speech.waveform.shape[0] * request.fps / request.speech.sample_rate
     return max(1, int(exact))
+
+
+@dataclass(frozen=True)
+class MethodConfig(TrainConfig):
+    """Settings that every paper's method has.
+
+    Attributes:
+        weights: Trained networks to generate with: the name of a shipped bundle, such as
+            "speech2vid.tiny", or the folder of one that `tfbench train` has made. Settings of
+            networks then come from there. Training leaves it aside.
+        init: Of the same kind: what training begins with; "" for random weights.
+        frames_at_once: How many frames pass through the networks at once.
+    """
+
+    weights: str = ""
+    init: str = ""
+    frames_at_once: Positive = 32
+
+
+class Method(Generator, Trainee):
+    """Base of the papers' methods.
+
+    Args:
+        config: An instance of the class's `Config`.
+
+    Raises:
+        MissingAsset: The weights that the settings name are not there.
+        AssetError: They are not what their record describes.
+    """
+
+    usual: ClassVar[str | None] = "tiny"
+    """The variant that a name without one means."""
+    PARTS: ClassVar[Mapping[str, type[nn.Module]]]
+    """The networks of a bundle; each is built from its `settings` by keywords."""
+    Config: ClassVar[type[MethodConfig]]
+    config: Any
+
+    def __init__(self, config: Any = None) -> None:
+        super().__init__(config)
+        self.batch = self.config.frames_at_once
+        self.named = ""
+        self.unedited = 0
+        """How many frames of the last video showed no face and were left as they were."""
+        self.begin()
+        self._weights: dict[str, str] = {}
+        for source in filter(None, (self.config.init, self.config.weights)):
+            self._take(source)
+
+    def begin(self) -> None:
+        """Make the networks with random weights, as the settings say; set as attributes."""
+        raise NotImplementedError
+
+    @property
+    def label(self) -> str:
+        """The name as the user wrote it; the run's folder tells weights of the user's own."""
+        named = self.named or self.name
+        folder = bundle_folder(self.config.weights).resolve() if self.config.weights else SHIPPED
+        if SHIPPED in (folder, folder.parent):
+            return named
+        _, plus, overlays = named.partition("+")
+        return f"{self.name}.{folder.parent.name}{plus}{overlays}"
+
+    @cached_property
+    def detector(self) -> FaceDetector:
+        """Finds the faces that are edited, on this module's device."""
+        return FaceDetector(device=self.device)
+
+    def parts(self) -> dict[str, nn.Module]:
+        """Return the networks that a bundle holds."""
+        return {name: getattr(self, name) for name in self.PARTS}
+
+    def check(self, request: Request) -> None:
+        """Refuse a request that lacks something, and to generate without trained weights.
+
+        Raises:
+            GenerationError: Names what is missing.
+        """
+        if not self._weights:
+            raise GenerationError(
+                f"{self.label} has no trained weights; train it with `tfbench train "
+                f"{self.label}` and give its bundle, weights=runs/train/.../bundle"
+            )
+        super().check(request)
+
+    def provenance(self) -> dict[str, Any]:
+        """Return settings and the sha256 of the networks."""
+        return super().provenance() | {"weights": dict(self._weights)}
+
+    def _take(self, source: str) -> None:
+        """Take the networks of a bundle, and note who has trained them."""
+        folder = bundle_folder(source)
+        record = read_record(folder / "bundle.json")
+        lacking = sorted(self.PARTS.keys() - record["parts"].keys())
+        if record["name"] != self.name or lacking:
+            what = f"of '{record['name']}'" + (f" without {lacking[0]}" if lacking else "")
+            raise MissingAsset(f"{folder} is a bundle {what}; wanted is one of {self.name}")
+        loaded = {
+            name: load_part(folder, record, name, lambda settings, kind=kind: kind(**settings))
+            for name, kind in self.PARTS.items()
+        }
+        self._weights = {name: frozen.sha256 for name, frozen in loaded.items()}
+        self.supervisors = tuple(sorted({*self.supervisors, *record["supervisors"]}))
+        if folder.parent == SHIPPED:
+            self._refuse_other_settings(source, record["parts"])
+        self.adopt({name: frozen.module.requires_grad_() for name, frozen in loaded.items()})
+
+    def _refuse_other_settings(self, source: str, parts: Mapping[str, Any]) -> None:
+        """Refuse shipped networks that are not those that the settings describe."""
+        for name, net in self.parts().items():
+            asked: dict[str, Any] = net.settings  # type: ignore[assignment]
+            there = parts[name]["settings"]
+            for key, value in asked.items():
+                if value != there.get(key):
+                    raise ConfigError(
+                        f"the shipped weights {source} have {key} = {there.get(key)}, asked for is "
+                        f"{value}; train it with `tfbench train` and give weights=RUN/bundle"
+                    )
+
+
+def given(value: T | None) -> T:
+    """Return what `check` has found to be there."""
+    if value is None:
+        raise GenerationError("the request lacks what the method needs")
+    return value
+
+
+def bundle_folder(source: str) -> Path:
+    """Return where a shipped bundle of this name, or one of the user's own, lies.
+
+    Raises:
+        MissingAsset: It is not there.
+    """
+    shipped = SHIPPED / source
+    folder = shipped if (shipped / "bundle.json").is_file() else Path(source)
+    if not (folder / "bundle.json").is_file():
+        known = ", ".join(sorted(path.parent.name for path in SHIPPED.glob("*/bundle.json")))
+        raise MissingAsset(
+            f"there are no weights '{source}': shipped are {known or 'none'}; or name the folder "
+            "of a bundle, which `tfbench train` leaves in its run folder"
+        )
+    return folder

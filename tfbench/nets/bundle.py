@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-__all__ = ["WEIGHTS", "load_bundle", "load_shipped", "read_record", "shipped_record"]
+__all__ = [
+    "WEIGHTS",
+    "load_bundle",
+    "load_part",
+    "load_shipped",
+    "read_record",
+    "shipped_record",
+]
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
 """Where the shipped networks lie."""
@@ -70,10 +77,26 @@ def load_bundle(folder: Path, part: str = "net") -> Frozen[Any]:
     if part not in record["parts"]:
         raise MissingAsset(f"{folder} has no part '{part}'; it has {', '.join(record['parts'])}")
     module = registry("networks").load(record["parts"][part]["network"])
+    return load_part(folder, record, part, module.build)
+
+
+def load_part(
+    folder: Path, record: Mapping[str, Any], part: str, build: Callable[..., nn.Module]
+) -> Frozen[Any]:
+    """Load one network of a bundle whose record was read.
+
+    Args:
+        folder: Of the bundle.
+        record: What its `bundle.json` holds.
+        part: Name of the network in the bundle.
+        build: Makes the network, with any weights, from the settings in the record.
+
+    Raises:
+        MissingAsset: The file is not there.
+        AssetError: The weights are not what the record describes.
+    """
     path = folder / f"{part}.safetensors"
-    return _load(
-        f"{record['name']}.{folder.resolve().parent.name}", record, part, path, module.build
-    )
+    return _load(f"{record['name']}.{folder.resolve().parent.name}", record, part, path, build)
 
 
 def read_record(path: Path) -> dict[str, Any]:

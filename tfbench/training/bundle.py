@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import platform
 from dataclasses import asdict
@@ -13,7 +14,6 @@ from safetensors.torch import save
 
 from tfbench import __version__
 from tfbench.core.files import write_atomically
-from tfbench.core.registry import registry
 from tfbench.nets._checkpoint import fill
 from tfbench.nets.frozen import state_sha256
 
@@ -52,7 +52,7 @@ def write_bundle(
         "parts": parts,
         "training": dict(training),
         "held_out": described(figures),
-        "supervisors": [],
+        "supervisors": list(trainee.supervisors),
         "versions": _versions(),
     }
     write_atomically(folder / "bundle.json", (json.dumps(record, indent=1) + "\n").encode())
@@ -63,21 +63,24 @@ def write_network(path: Path, net: nn.Module, *, half: bool = False) -> dict[str
 
     Args:
         path: A safetensors file.
-        net: Has `settings`; its module is a network of the registry.
+        net: Has `settings`.
         half: Round to half precision.
 
     Returns:
         What a record says of it; the sha256 is that of the weights as they will be loaded.
     """
-    stem = type(net).__module__.rpartition(".")[2]
     state = {name: _stored(value, half=half) for name, value in net.state_dict().items()}
     state = {name: value for name, value in state.items() if not name.endswith("_tracked")}
     settings: dict[str, Any] = net.settings  # type: ignore[assignment]
-    loaded = registry("networks").load(stem).build(settings)
+    loaded = copy.deepcopy(net).cpu()
+    # Batches that were counted are not stored, and a network that is loaded has counted none.
+    for name, counter in loaded.named_buffers():
+        if name.endswith("num_batches_tracked"):
+            counter.zero_()
     fill(loaded, state, str(path))
     write_atomically(path, save(state))
     return {
-        "network": stem,
+        "network": type(net).__module__.rpartition(".")[2],
         "settings": settings,
         "sha256": state_sha256(loaded.state_dict()),
         "parameters": sum(p.numel() for p in net.parameters()),

@@ -1,0 +1,105 @@
+"""Finding, cutting out and pasting back the face that is edited."""
+
+import pytest
+import torch
+
+from tests.methods.faces import SIDE, of_still, of_video, photograph
+from tfbench.core.errors import GenerationError
+from tfbench.faces.align import AlignedFace
+from tfbench.faces.detect import FaceDetector
+from tfbench.methods._blending import PoissonBlend, face_region
+from tfbench.methods._editing import FaceEditor, face_of_still
+
+SIZE = 64
+CROP = AlignedFace(SIZE, "dlib", antialias=True, smoothing=5)
+
+
+@pytest.fixture(scope="module")
+def detector() -> FaceDetector:
+    return FaceDetector()
+
+
+def editor(request, detector) -> FaceEditor:
+    return FaceEditor(request, detector, CROP.regions, SIZE)
+
+
+def test_a_still_is_held_and_cut_out(detector):
+    made = editor(of_still(0.4), detector)
+    pieces = list(made.pieces(4))
+    assert made.n_frames == 10 == sum(len(p.frames) for p in pieces)
+    assert [p.first for p in pieces] == list(range(10))
+    assert all(torch.equal(p.frames[0], photograph()[0]) for p in pieces)
+    assert pieces[0].faces.shape == (1, 3, SIZE, SIZE)
+    assert made.unedited == 0
+
+
+def test_pasting_what_was_cut_out_changes_little_and_only_where_it_is_opaque(detector):
+    made = editor(of_still(), detector)
+    piece = next(made.pieces(1))
+    region = face_region(SIZE, whole=False)
+    opacity = PoissonBlend(region).opacity
+    same = made.paste(piece, piece.faces.float(), opacity)
+    difference = (same.float() - piece.frames).abs()
+    assert 0 < difference.mean() < 1
+    black = made.paste(piece, torch.zeros(1, 3, SIZE, SIZE), opacity)
+    changed = (black != piece.frames).any(1)[0]
+    rows, columns = changed.nonzero().T
+    # The lower half of the face in this picture, from below the eyes to above the collar.
+    assert 80 < rows.min() < 100 and rows.max() < 155
+    assert columns.min() > 20 and columns.max() < 130
+    assert torch.equal(
+        made.paste(piece, piece.faces.float(), torch.zeros(SIZE, SIZE)), piece.frames
+    )
+
+
+def test_a_source_starts_over_or_stops(detector):
+    request = of_video(6, 0.6)
+    made = editor(request, detector)
+    frames = torch.cat([p.frames for p in made.pieces(4)])
+    assert len(frames) == made.n_frames == 15
+    true = request.source.video.tensor
+    assert torch.equal(frames, torch.cat([true, true, true[:3]]))
+    firsts = [(p.first, len(p.frames)) for p in made.pieces(4)]
+    assert firsts == [(0, 4), (4, 2), (6, 4), (10, 2), (12, 3)]
+    assert editor(of_video(6, 0.6, length="stop"), detector).n_frames == 6
+
+
+def test_frames_without_the_face_pass_and_are_counted(detector):
+    made = editor(of_video(10, 0.8, absent=(0, 1, 5, 8, 9)), detector)
+    pieces = list(made.pieces(3))
+    shown = torch.cat([p.numbers for p in pieces]).tolist()
+    # Frame 5 lies between two that show the face, and is placed between them.
+    assert shown == [k for k in range(20) if k % 10 in range(2, 8)]
+    assert made.unedited == 8
+    black = made.paste(pieces[0], torch.zeros(1, 3, SIZE, SIZE), torch.ones(SIZE, SIZE))
+    assert torch.equal(black[:2], pieces[0].frames[:2])
+    assert not torch.equal(black[2], pieces[0].frames[2])
+
+
+def test_stills_are_spread_over_the_frames_that_show_the_face(detector):
+    made = editor(of_video(10, 0.4, absent=(0, 9)), detector)
+    assert made.spread(3) == [1, 5, 8]
+    faces = made.faces_at([1, 4])
+    assert faces.shape == (2, 3, SIZE, SIZE)
+    # The registration takes the motion out.
+    moved = faces[0].roll(round(3 * 64 / 120), 2)
+    assert (faces[0].float() - faces[1]).abs().mean() < 0.7 * (
+        moved.float() - faces[0]
+    ).abs().mean()
+
+
+def test_what_cannot_be_edited_is_refused(detector):
+    with pytest.raises(GenerationError, match=r"\(3x3\) must show exactly one face: no face"):
+        editor(of_still(identity=photograph()[:, :, :3, :3]), detector)
+    two = torch.cat([photograph(), photograph()], 3)
+    with pytest.raises(GenerationError, match="it shows 2 faces; crop it"):
+        editor(of_still(identity=two), detector)
+    with pytest.raises(GenerationError, match="the source shows no face"):
+        editor(of_video(2, 0.4, absent=(0, 1)), detector)
+    with pytest.raises(GenerationError, match="face 3 was asked for, and the source shows 1"):
+        editor(of_video(3, 0.4, face=3), detector)
+    with pytest.raises(GenerationError, match="25 frames a second, asked for are 30"):
+        editor(of_video(3, 0.4, fps=30), detector)
+    with pytest.raises(GenerationError, match="neither a source nor an identity"):
+        face_of_still(of_still(identity=None), detector)
+    assert photograph().shape == (1, 3, SIDE, SIDE)

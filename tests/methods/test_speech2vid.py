@@ -1,0 +1,213 @@
+"""Speech2Vid: its networks, what reaches them, and the videos it makes."""
+
+import json
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tests.methods.faces import of_still, of_video, photograph
+from tfbench.core.config import load_config
+from tfbench.core.errors import ConfigError, GenerationError, MissingAsset
+from tfbench.core.registry import parse_name
+from tfbench.core.types import Sample
+from tfbench.evaluators.base import Kept
+from tfbench.media.spectral import mfcc
+from tfbench.methods import base
+from tfbench.methods._speech2vid_nets import FaceGenerator, gaussian_blur
+from tfbench.methods.speech2vid import SOUND, Speech2Vid, Speech2VidConfig, sound_windows
+from tfbench.training.bundle import write_bundle
+
+SMALL = {
+    "size": 32,
+    "audio": (4, 4, 4, 4, 4),
+    "identity": (4, 4, 4, 4, 4),
+    "hidden": 8,
+    "features": 8,
+    "seed_channels": 8,
+    "decoder": (8, 8, 4, 4),
+    "deblur_width": 4,
+    "far": 3,
+}
+
+
+def settings(name: str, *words: str) -> Speech2VidConfig:
+    return load_config(Speech2VidConfig, "methods", parse_name(name), words)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("run") / "bundle"
+    method = Speech2Vid(Speech2VidConfig(**SMALL))
+    # Has seen a batch, as every network that was trained.
+    method.generator(torch.randn(2, 12, 35), torch.rand(2, 3, 32, 32))
+    write_bundle(folder, method.eval(), {"config": {}}, ())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def method(bundle: Path) -> Speech2Vid:
+    return Speech2Vid(Speech2VidConfig(**SMALL, weights=str(bundle))).eval()
+
+
+def video(method: Speech2Vid, request) -> torch.Tensor:
+    method.check(request)
+    return torch.cat(list(method.frames(request)))
+
+
+def test_the_papers_sizes():
+    """112 x 112 in and out, features of 256, five stills on 15 channels (Sections 3.2 and 4.2)."""
+    net = FaceGenerator(stills=5).eval()
+    assert net.identity_encoder.conv1[0].weight.shape == (96, 15, 7, 7)
+    feature, *maps = net.look(torch.rand(1, 15, 112, 112))
+    assert feature.shape == (1, 256)
+    assert [m.shape[1:] for m in maps] == [(256, 14, 14), (512, 7, 7)]
+    assert net(torch.zeros(2, 12, 35), torch.rand(2, 15, 112, 112)).shape == (2, 3, 112, 112)
+
+
+@pytest.mark.parametrize(("skips", "n"), [("none", 0), ("two", 2), ("early", 3)])
+def test_skips(skips: str, n: int):
+    net = FaceGenerator(32, 1, (4,) * 5, (4,) * 5, 8, 8, 8, (8, 8, 4, 4), skips).eval()
+    assert len(net.look(torch.rand(1, 3, 32, 32))) == 1 + n
+    assert net(torch.zeros(1, 12, 35), torch.rand(1, 3, 32, 32)).shape == (1, 3, 32, 32)
+
+
+def test_a_wrong_size_is_refused():
+    with pytest.raises(ConfigError, match="multiple of 16"):
+        FaceGenerator(size=50)
+
+
+@pytest.mark.parametrize("name", ["tiny", "paper", "tiny+no_skip", "paper+early_skip+five_stills"])
+def test_settings_build(name: str):
+    Speech2Vid(replace(settings(f"speech2vid.{name}"), weights=""))
+
+
+def test_sound_is_cut_around_the_middle_of_the_frame():
+    waveform = torch.randn(32_000, generator=torch.Generator().manual_seed(5)) / 4
+    windows = sound_windows(waveform, 10, 3, Fraction(25))
+    # Frame 10 lasts from 0.40 to 0.44 s; 35 columns of 25 ms, 10 ms apart, last 0.365 s, so that
+    # the first begins at 0.42 - 0.1825 s, to 10 ms.
+    columns = mfcc(waveform, SOUND)[:, 1:]
+    torch.testing.assert_close(windows[0], columns[24:59].T)
+    torch.testing.assert_close(windows[2], columns[32:67].T)
+    both = sound_windows(waveform, 0, 50, Fraction(25))
+    torch.testing.assert_close(both[10:13], windows)
+    assert sound_windows(waveform[:1], 0, 1, Fraction(25)).shape == (1, 12, 35)
+
+
+def test_blur_is_gaussian():
+    spot = torch.zeros(2, 3, 31, 31)
+    spot[..., 15, 15] = 1
+    blurred = gaussian_blur(spot, torch.tensor([1.0, 2.5]))
+    offsets = torch.arange(31) - 15.0
+    for row, sigma in zip(blurred, (1.0, 2.5), strict=True):
+        kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
+        kernel = torch.where(offsets.abs() <= 8, kernel, torch.zeros(()))
+        kernel = kernel / kernel.sum()
+        torch.testing.assert_close(row[1], kernel[:, None] * kernel, atol=1e-6, rtol=1e-4)
+    flat = torch.full((1, 3, 20, 20), 0.3)
+    torch.testing.assert_close(gaussian_blur(flat, torch.tensor([2.0])), flat)
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Kept:
+    frames = torch.arange(20, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 32, 32)
+    sound = torch.arange(20.0)[:, None, None].expand(-1, 12, 35)
+    sample = Sample("one", None, "a")
+    return Kept.write(tmp_path / "one.safetensors", sample, {"faces": frames, "sound": sound})
+
+
+def test_stills_come_from_far_away_and_sound_from_the_frame(kept: Kept):
+    method = Speech2Vid(Speech2VidConfig(**SMALL, stills=2, augment=False, sample_every=5))
+    for k in range(40):
+        drawn = method.example([kept], np.random.default_rng(k))
+        frame = int(drawn["face"][0, 0, 0])
+        assert frame % 5 == 0
+        assert float(drawn["sound"][0, 0]) == frame
+        assert drawn["stills"].shape == (6, 32, 32)
+        assert all(abs(int(s) - frame) >= 3 for s in drawn["stills"][:, 0, 0])
+
+
+def test_the_loss_sums_over_pixels_and_parts_are_apart(kept: Kept, monkeypatch):
+    method = Speech2Vid(Speech2VidConfig(**SMALL, augment=False))
+    monkeypatch.setattr(method, "log", lambda *_args: None)
+    batch = method.collate([method.example([kept], np.random.default_rng(k)) for k in range(4)])
+    faces = batch["face"].float() / 255
+    drawn = method.generator(batch["sound"], batch["stills"].float() / 255)
+    by_torch = F.l1_loss(drawn, faces, reduction="sum") / 4
+    torch.manual_seed(1)
+    loss = method.loss(batch)
+    torch.manual_seed(1)
+    share = torch.rand(4)
+    blurred = gaussian_blur(faces, (0.002 + 0.018 * share) * 32)
+    sharpened = F.l1_loss(method.sharpener(blurred), faces, reduction="sum") / 4
+    torch.testing.assert_close(loss, by_torch + sharpened)
+    for part, other in (("generator", sharpened), ("sharpener", by_torch)):
+        parameters = list(getattr(method, part).parameters())
+        gradients = torch.autograd.grad(other, parameters, allow_unused=True, retain_graph=True)
+        assert all(g is None for g in gradients)
+
+
+def test_optimisers():
+    assert isinstance(Speech2Vid(Speech2VidConfig(**SMALL)).configure_optimizers(), torch.optim.SGD)
+    adam = Speech2Vid(Speech2VidConfig(**SMALL, optimizer="adamw")).configure_optimizers()
+    assert isinstance(adam["optimizer"], torch.optim.AdamW)
+
+
+def test_a_still_talks_in_its_lower_half(method: Speech2Vid):
+    made = video(method, of_still(0.4))
+    assert made.shape == (10, 3, 160, 160)
+    changed = (made != photograph()).any(1).any(0)
+    assert changed[90:150].any() and not changed[:78].any()
+    assert (made[0] != made[5]).any(), "the sound changes, so must the face"
+
+
+def test_batches_change_nothing_beyond_rounding(method: Speech2Vid):
+    request = of_video(7, 0.5, absent=(6,))
+    whole = video(method, request)
+    method.batch = 2
+    parts = video(method, request)
+    method.batch = 32
+    assert (whole.float() - parts).abs().max() <= 1
+    assert torch.equal(parts[6], request.source.video.tensor[6])
+    assert method.unedited == 1
+
+
+def test_silence_and_a_moment_of_sound(method: Speech2Vid):
+    silent = replace(of_still(0.2).speech, waveform=torch.zeros(3200))
+    assert len(video(method, replace(of_still(0.2), speech=silent))) == 5
+    assert len(video(method, of_still(0.1, fps=30))) == 3
+
+
+def test_five_stills_are_taken_from_the_source_or_repeat(bundle: Path, tmp_path: Path):
+    torch.manual_seed(0)
+    write_bundle(tmp_path, Speech2Vid(Speech2VidConfig(**SMALL, stills=5)).eval(), {}, ())
+    five = Speech2Vid(Speech2VidConfig(weights=str(tmp_path))).eval()
+    assert len(video(five, of_video(7, 0.2))) == 5
+    assert len(video(five, of_still(0.1))) == 2
+
+
+def test_weights_and_who_is_who(bundle: Path, method: Speech2Vid, monkeypatch, tmp_path: Path):
+    assert method.label == f"speech2vid.{bundle.parent.name}"
+    method.named = "speech2vid.tiny+no_deblur"
+    assert method.label == f"speech2vid.{bundle.parent.name}+no_deblur"
+    method.named = ""
+    record = json.loads((bundle / "bundle.json").read_bytes())
+    weights = method.provenance()["weights"]
+    assert weights == {name: part["sha256"] for name, part in record["parts"].items()}
+    with pytest.raises(GenerationError, match="has no trained weights"):
+        Speech2Vid(Speech2VidConfig(**SMALL)).check(of_still())
+    with pytest.raises(MissingAsset, match=r"no weights .speech2vid\.huge"):
+        Speech2Vid(Speech2VidConfig(**SMALL, weights="speech2vid.huge"))
+    monkeypatch.setattr(base, "SHIPPED", bundle.parent)
+    with pytest.raises(ConfigError, match="have size = 32, asked for is 48"):
+        Speech2Vid(Speech2VidConfig(**{**SMALL, "size": 48}, weights="bundle"))
+    record["name"] = "wav2lip"
+    (tmp_path / "bundle.json").write_text(json.dumps(record))
+    with pytest.raises(MissingAsset, match="wanted is one of speech2vid"):
+        Speech2Vid(Speech2VidConfig(**SMALL, weights=str(tmp_path)))

@@ -1,0 +1,240 @@
+"""Finding the face that a method edits, cutting it out, and putting a new one back.
+
+What is edited is the request's source video, or its still, held. The face is found in every frame
+first, in a pass of its own that keeps a few numbers a frame; then frames pass by in pieces, so
+that memory does not grow with their number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tfbench.core.errors import GenerationError
+from tfbench.core.types import TensorVideo, TrackSettings
+from tfbench.faces.align import cut_transformed
+from tfbench.faces.shots import ContentChange, cuts
+from tfbench.faces.track import explain, link
+from tfbench.methods.base import n_frames_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from tfbench.core.types import FaceTrack, Request, Video
+    from tfbench.faces.detect import Detections, FaceDetector
+
+__all__ = ["EDITED", "FaceEditor", "Piece", "face_of_still"]
+
+EDITED = TrackSettings(min_frames=0, min_face=0)
+"""Any face that is detected is edited, however small and however shortly seen."""
+
+CHUNK = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """Consecutive frames, and the face in those that show it.
+
+    Attributes:
+        first: Number of the first frame in the video to be made.
+        frames: uint8 (t, 3, H, W).
+        shown: int64 (m,), which of the t frames show the face.
+        transforms: float32 (m, 6), from pixels of the frame to pixels of the face.
+        faces: uint8 (m, 3, S, S).
+    """
+
+    first: int
+    frames: Tensor
+    shown: Tensor
+    transforms: Tensor
+    faces: Tensor
+
+    @property
+    def numbers(self) -> Tensor:
+        """Numbers of the frames that show the face, int64 (m,), in the video to be made."""
+        return self.first + self.shown
+
+
+class FaceEditor:
+    """A video whose face is edited.
+
+    Frames in which the face is not seen, and stay for no more than a second without it between
+    two that show it, are placed between those; others are left as they are.
+
+    Args:
+        request: Has a source or an identity still; the source starts over where the speech is
+            longer, unless the request says `stop`.
+        detector: Finds faces.
+        place: Turns a track into transforms, float32 (n, 6), as the crops of `faces.align` do.
+        size: Side S of the faces that are cut out.
+
+    Attributes:
+        n_frames: How many frames are made.
+        unedited: How many of those that have passed by show no face.
+
+    Raises:
+        GenerationError: No face is seen, or a still shows several, or the source has another
+            frame rate than is asked for.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        detector: FaceDetector,
+        place: Callable[[FaceTrack], Tensor],
+        size: int,
+    ) -> None:
+        self.size = size
+        self.unedited = 0
+        self.n_frames = n_frames_for(request)
+        if request.source is not None:
+            self.video = request.source.video
+            if self.video.fps != request.fps:
+                raise GenerationError(
+                    f"the source of '{request.id}' has {float(self.video.fps):g} frames a second, "
+                    f"asked for are {float(request.fps):g}: open it at that rate"
+                )
+            if request.length == "stop":
+                self.n_frames = min(self.n_frames, self.video.n_frames)
+            tracks = _faces_of(self.video, detector, request.face)
+        else:
+            still, track = face_of_still(request, detector)
+            self.video, tracks = TensorVideo(still, request.fps), [track]
+        self.transforms = torch.full((self.video.n_frames, 6), torch.nan)
+        for track in tracks:
+            self.transforms[track.start : track.stop] = place(track)
+
+    def pieces(self, most: int) -> Iterator[Piece]:
+        """Yield the frames in order, at most so many at once."""
+        first, n = 0, self.video.n_frames
+        while first < self.n_frames:
+            for frames in self.video.frames(0, min(n, self.n_frames - first), most):
+                yield self._piece(first, first % n, frames)
+                first += len(frames)
+
+    def faces_at(self, numbers: Sequence[int]) -> Tensor:
+        """Cut the face out of single frames of the source, uint8 (k, 3, S, S).
+
+        Args:
+            numbers: Of frames in the source, ascending.
+        """
+        found = []
+        for number in numbers:
+            (frame,) = self.video.frames(number, number + 1)
+            rows = self.transforms[number : number + 1]
+            found.append(cut_transformed(frame, rows, self.size, antialias=True))
+        return torch.cat(found)
+
+    def spread(self, n: int) -> list[int]:
+        """Return numbers of n frames that show the face, evenly spread over the source."""
+        seen = torch.isfinite(self.transforms[:, 0]).nonzero()[:, 0]
+        places = torch.linspace(0, len(seen) - 1, n).round().long()
+        return sorted(seen[places].tolist())
+
+    def _piece(self, first: int, at: int, frames: Tensor) -> Piece:
+        rows = self.transforms[at : at + len(frames)]
+        shown = torch.isfinite(rows[:, 0]).nonzero()[:, 0]
+        self.unedited += len(frames) - len(shown)
+        faces = cut_transformed(frames[shown], rows[shown], self.size, antialias=True)
+        return Piece(first, frames, shown, rows[shown], faces)
+
+    def paste(self, piece: Piece, faces: Tensor, opacity: Tensor) -> Tensor:
+        """Put new faces in the place of those that were cut out.
+
+        Args:
+            piece: Where they belong.
+            faces: float (m, 3, S, S), 0 to 255.
+            opacity: float (S, S), 0 to 1; 0 leaves the frame as it is.
+
+        Returns:
+            uint8 (t, 3, H, W), the piece's frames; those without a face are the same.
+        """
+        edited = piece.frames.clone()
+        for row, face, matrix in zip(
+            piece.shown.tolist(), faces.float().cpu(), piece.transforms, strict=True
+        ):
+            _paste(edited[row], face, matrix.view(2, 3), opacity.cpu())
+        return edited
+
+
+def face_of_still(
+    request: Request, detector: FaceDetector, which: int = 0
+) -> tuple[Tensor, FaceTrack]:
+    """Find the one face that a still of the identity shows.
+
+    Args:
+        request: With identity stills.
+        detector: Finds faces.
+        which: Number of the still.
+
+    Returns:
+        The still, uint8 (1, 3, H, W), and a track of one frame.
+
+    Raises:
+        GenerationError: There is no still, or it shows no face, or several.
+    """
+    if request.identity is None:
+        raise GenerationError(f"the request '{request.id}' has neither a source nor an identity")
+    still = request.identity[which : which + 1]
+    found = detector.detect(still)
+    tracks = link(found, [], EDITED)
+    if len(tracks) != 1:
+        height, width = still.shape[2:]
+        why = explain(found, [], EDITED) or f"it shows {len(tracks)} faces"
+        raise GenerationError(
+            f"the identity image of '{request.id}' ({width}x{height}) must show exactly one face: "
+            f"{why}; crop it, or give another one"
+        )
+    return still, tracks[0]
+
+
+def _faces_of(video: Video, detector: FaceDetector, face: int) -> list[FaceTrack]:
+    """Find the tracks to edit: that of the chosen face, and those at other times."""
+    found: list[Detections] = []
+    changes = ContentChange()
+    for frames in video.frames(chunk=CHUNK):
+        found += detector.detect(frames)
+        changes.feed(frames)
+    shots = cuts(changes.values, EDITED.shot_threshold, EDITED.min_shot)
+    tracks = sorted(link(found, shots, EDITED), key=len, reverse=True)
+    if not tracks:
+        raise GenerationError(f"the source shows no face: {explain(found, shots, EDITED)}")
+    if face >= len(tracks):
+        raise GenerationError(
+            f"face {face} was asked for, and the source shows {len(tracks)}: 0 to {len(tracks) - 1}"
+        )
+    chosen = [tracks.pop(face)]
+    for track in tracks:
+        if all(track.stop <= other.start or other.stop <= track.start for other in chosen):
+            chosen.append(track)
+    return chosen
+
+
+def _paste(frame: Tensor, face: Tensor, matrix: Tensor, opacity: Tensor) -> None:
+    """Blend a face (3, S, S) into a frame (3, H, W), in place."""
+    size, (height, width) = face.shape[1], frame.shape[1:]
+    whole = torch.cat([matrix.double(), torch.tensor([[0.0, 0.0, 1.0]])])
+    ends = torch.tensor([[0.0, size - 1, 0.0, size - 1], [0.0, 0.0, size - 1, size - 1], [1.0] * 4])
+    corners = (torch.linalg.inv(whole) @ ends.double())[:2]
+    low = corners.amin(1).floor().long().clamp(min=0)
+    high = (corners.amax(1).ceil().long() + 1).minimum(torch.tensor([width, height]))
+    if bool((high <= low).any()):
+        return
+    x, y = torch.meshgrid(
+        torch.arange(int(low[0]), int(high[0])),
+        torch.arange(int(low[1]), int(high[1])),
+        indexing="xy",
+    )
+    places = torch.stack([x, y, torch.ones_like(x)], -1).double() @ whole[:2].T
+    grid = (places * 2 / (size - 1) - 1).float()[None]
+    layers = torch.cat([face, opacity[None]])[None]
+    sampled = F.grid_sample(layers, grid, "bilinear", "zeros", align_corners=True)[0]
+    window = frame[:, int(low[1]) : int(high[1]), int(low[0]) : int(high[0])]
+    alpha = sampled[3]
+    # Where opacity falls to nothing the sampled colour has fallen with it only beyond the face.
+    mixed = window.float() * (1 - alpha) + sampled[:3] * alpha
+    window.copy_(mixed.round().clamp(0, 255).to(torch.uint8))
