@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tfbench.core.registry import registry
+from tfbench.methods.base import SHIPPED
 from tfbench.nets.bundle import WEIGHTS, read_record
 
 LICENCES = {
@@ -49,22 +51,60 @@ tiny variants, about 13 networks of 3 MB: 39 MB.
 
 def page() -> str:
     """Write the page."""
-    cards = [card(path) for path in sorted(WEIGHTS.glob("*.json"))]
-    return "\n".join([HEAD, overview(), *cards])
+    return "\n".join([HEAD, overview(), *(card(one) for one in shipped())])
+
+
+def shipped() -> list[Card]:
+    """List what is shipped: evaluators' networks, then methods' bundles."""
+    networks = [
+        Card(path.stem, read_record(path), "networks", path.with_suffix(".safetensors"))
+        for path in sorted(WEIGHTS.glob("*.json"))
+    ]
+    methods = [
+        Card(path.parent.name, read_record(path), "methods", path.parent)
+        for path in sorted(SHIPPED.glob("*/bundle.json"))
+    ]
+    return networks + methods
+
+
+@dataclass(frozen=True)
+class Card:
+    """One shipped network, or a method's bundle of them.
+
+    Attributes:
+        name: `stem.variant`.
+        record: What made it.
+        kind: Of the registry that knows the stem.
+        path: Its file, or the folder of its files.
+    """
+
+    name: str
+    record: dict[str, Any]
+    kind: str
+    path: Path
+
+    @property
+    def size(self) -> int:
+        """Bytes of all weights."""
+        files = [self.path] if self.path.is_file() else self.path.glob("*.safetensors")
+        return sum(file.stat().st_size for file in files)
+
+    @property
+    def parameters(self) -> int:
+        """Of all networks."""
+        return sum(part["parameters"] for part in self.record["parts"].values())
 
 
 def overview() -> str:
     """List the networks with their sizes."""
     lines = ["| network | parameters | file | trained on |", "|---|---|---|---|"]
-    total = 0
-    for path in sorted(WEIGHTS.glob("*.json")):
-        record, size = read_record(path), path.with_suffix(".safetensors").stat().st_size
-        total += size
-        net, data = record["parts"]["net"], record["training"]["dataset"]["label"]
+    for one in shipped():
+        data = one.record["training"]["dataset"]["label"]
         lines.append(
-            f"| [`{path.stem}`](#{anchor(path.stem)}) | {net['parameters']:,} | "
-            f"{size / 1e6:.2f} MB | {data} |"
+            f"| [`{one.name}`](#{anchor(one.name)}) | {one.parameters:,} | "
+            f"{one.size / 1e6:.2f} MB | {data} |"
         )
+    total = sum(one.size for one in shipped())
     return "\n".join(lines) + f"\n\nTogether {total / 1e6:.1f} MB.\n"
 
 
@@ -73,15 +113,14 @@ def anchor(name: str) -> str:
     return name.replace(".", "")
 
 
-def card(path: Path) -> str:
-    """Write one network's card from its record."""
-    record = read_record(path)
-    training, net = record["training"], record["parts"]["net"]
+def card(one: Card) -> str:
+    """Write one card from its record."""
+    record, training = one.record, one.record["training"]
     config = training["config"]
     source = record["training"]["dataset"]["label"].partition("-")[0]
     lines = [
-        f"## {path.stem}\n",
-        f"{registry('networks').find(net['network']).summary}\n",
+        f"## {one.name}\n",
+        f"{registry(one.kind).find(one.name.partition('.')[0]).summary}\n",
         f"- Data: `{training['dataset']['label']}` (checksum "
         f"`{training['dataset']['checksum'][:12]}`), half `{config['half']}`: "
         f"{training['clips']['trained on']} clips; best of the measurements on "
@@ -90,8 +129,15 @@ def card(path: Path) -> str:
         f"- Made by `{training['command']}`, seed {config['seed']}, step {training['step']} of "
         f"{config['steps']}, on {record['versions']['device']}, "
         f"torch {record['versions']['torch']}.",
-        f"- {net['parameters']:,} parameters, sha256 `{net['sha256'][:16]}`.\n",
+        *(
+            f"- {name}: {part['parameters']:,} parameters, sha256 `{part['sha256'][:16]}`."
+            for name, part in record["parts"].items()
+        ),
     ]
+    if record["supervisors"]:
+        judges = ", ".join(f"`{sha256[:16]}`" for sha256 in record["supervisors"])
+        lines.append(f"- Trained under the judgement of networks of sha256 {judges}.")
+    lines.append("")
     for test in record["tests"]:
         lines += figures(test)
     return "\n".join(lines)

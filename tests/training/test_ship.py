@@ -1,16 +1,20 @@
 """A run's network becomes a shipped one."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from tfbench.core.config import to_plain
 from tfbench.core.errors import ConfigError
+from tfbench.methods import base
+from tfbench.methods.speech2vid import Speech2Vid, Speech2VidConfig
 from tfbench.nets.bundle import load_shipped, read_record
 from tfbench.nets.syncnet import SyncNet, build
 from tfbench.training import ship as module
-from tfbench.training.bundle import write_network
+from tfbench.training.bundle import write_bundle, write_network
 from tfbench.training.ship import main, ship
 
 COMMAND = (
@@ -43,7 +47,9 @@ def test_it_is_rounded_and_its_record_tells_no_path(run: Path, tmp_path: Path):
 
 def test_one_that_is_too_large_is_refused(run: Path, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(module, "LARGEST", 1000)
-    with pytest.raises(ConfigError, match=r"syncnet\.mine would have more than 1,000 bytes"):
+    with pytest.raises(
+        ConfigError, match=r"syncnet\.mine\.safetensors would have over 1,000 bytes"
+    ):
         ship(run, "syncnet.mine", [], tmp_path)
     assert not list(tmp_path.glob("syncnet*"))
 
@@ -51,3 +57,28 @@ def test_one_that_is_too_large_is_refused(run: Path, tmp_path: Path, monkeypatch
 def test_a_run_without_bundle_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture):
     assert main([str(tmp_path), "syncnet.mine"]) == 1
     assert "is not there" in capsys.readouterr().err
+
+
+def test_a_method_is_shipped_as_a_bundle(tmp_path: Path, monkeypatch):
+    small = {
+        "size": 32,
+        "audio": (4,) * 5,
+        "identity": (4,) * 5,
+        "decoder": (8, 8, 4, 4),
+        "deblur_width": 4,
+    }
+    config = Speech2VidConfig(**small)
+    method = Speech2Vid(config)
+    training = {"command": "tfbench train speech2vid --out runs/a", "config": to_plain(config)}
+    write_bundle(tmp_path / "run/bundle", method, training, ())
+    ship(tmp_path / "run", "speech2vid.mine", [], tmp_path)
+    monkeypatch.setattr(base, "SHIPPED", tmp_path)
+    shipped = Speech2Vid(replace(config, weights="speech2vid.mine"))
+    record = read_record(tmp_path / "speech2vid.mine/bundle.json")
+    assert record["training"]["command"] == "tfbench train speech2vid"
+    assert record["precision"] == "float16"
+    assert shipped.provenance()["weights"] == {
+        name: part["sha256"] for name, part in record["parts"].items()
+    }
+    for mine, its in zip(shipped.parameters(), method.parameters(), strict=True):
+        assert torch.equal(mine, its.half().float())

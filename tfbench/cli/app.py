@@ -15,6 +15,7 @@ from tfbench.cli import (
     datasets,
     doctor,
     evaluate,
+    generate,
     leaderboard,
     listing,
     score,
@@ -30,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("score")(score.score)
+app.command("generate")(generate.generate_command)
 app.command("eval")(evaluate.evaluate_command)
 app.command("train")(train.train_command)
 app.command("assess")(assess.assess_command)

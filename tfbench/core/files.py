@@ -25,6 +25,7 @@ CLOSED = {
     errno.ENOTDIR,
     errno.EISDIR,
     errno.ENOENT,
+    errno.ENAMETOOLONG,
 }
 
 

@@ -1,9 +1,10 @@
-"""Puts a trained network among those that the package ships, with its model card's figures.
+"""Puts what was trained among what the package ships, with its model card's figures.
 
 `python -m tfbench.training.ship RUN stem.variant --test "puppets split=test" ...` rounds the
 weights of a run's best network to half precision, measures them as they will be loaded on every
 held-out data set that is named, and writes
-`tfbench/nets/weights/<stem>.<variant>.{safetensors,json}`.
+`tfbench/nets/weights/<stem>.<variant>.{safetensors,json}`, or, for a method, the bundle
+`tfbench/methods/weights/<stem>.<variant>/`.
 """
 
 from __future__ import annotations
@@ -14,15 +15,21 @@ import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfbench.core.config import load_config
 from tfbench.core.errors import ConfigError, TfbenchError
 from tfbench.core.files import write_atomically
-from tfbench.core.registry import parse_name, registry
-from tfbench.nets.bundle import WEIGHTS, load_bundle, load_shipped, read_record
+from tfbench.core.registry import Name, parse_name, registry
+from tfbench.methods.base import SHIPPED
+from tfbench.nets.bundle import WEIGHTS, load_bundle, load_part, load_shipped, read_record
 from tfbench.training.assess import Assessment, assess, trainee_of
 from tfbench.training.bundle import write_network
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from tfbench.evaluators.base import Trainee
 
 __all__ = ["main", "ship"]
 
@@ -33,43 +40,89 @@ MACHINE = {"--out", "--workers", "--accelerator", "--max-time"}
 """Options that say where a training ran, not what it made."""
 
 
-def ship(run: Path, name: str, tests: list[str], folder: Path = WEIGHTS) -> tuple[Assessment, ...]:
-    """Ship the best network of a run.
+def ship(
+    run: Path, name: str, tests: list[str], folder: Path | None = None
+) -> tuple[Assessment, ...]:
+    """Ship the best networks of a run.
 
     Args:
         run: The run's folder, which holds `bundle`.
         name: `stem.variant` that it will have.
         tests: Held-out data sets, `name key=value ...` each.
-        folder: Where to.
+        folder: Where to; None is where the package looks for them.
 
     Returns:
         What was measured, which the record holds as well.
 
     Raises:
-        ConfigError: The network is too large.
+        ConfigError: A network is too large.
     """
     record = read_record(run / "bundle" / "bundle.json")
-    network = load_bundle(run / "bundle")
-    path = folder / f"{name}.safetensors"
-    record["parts"]["net"] = write_network(path, network.module, half=True)
-    if path.stat().st_size > LARGEST:
-        path.unlink()
-        raise ConfigError(f"{name} would have more than {LARGEST:,} bytes; ship a smaller one")
+    is_method = record["name"] in registry("methods").names()
+    place = _MethodPlace(name, folder or SHIPPED) if is_method else _Place(name, folder or WEIGHTS)
+    for part in record["parts"]:
+        path = place.weights(part)
+        record["parts"][part] = write_network(path, place.network(run, record, part), half=True)
+        if path.stat().st_size > LARGEST:
+            path.unlink()
+            raise ConfigError(f"{path.name} would have over {LARGEST:,} bytes; ship a smaller one")
     record["precision"] = "float16"
     record["training"]["command"] = _for_others(record["training"]["command"])
     record["tests"] = []
-    _write(folder, name, record)
-    build = registry("networks").load(parse_name(name).stem).build
-    shipped = load_shipped(name, build, folder)
+    _write(place.record, record)
     found = []
     for words in tests:
         dataset, *settings = shlex.split(words)
         plugin = registry("datasets").load(dataset)
         data = plugin(load_config(plugin.Config, "datasets", parse_name(dataset), settings))
-        found.append(assess(trainee_of(record, shipped.module), data))
+        found.append(assess(place.trainee(record), data))
         record["tests"].append(_plain(found[-1]))
-        _write(folder, name, record)
+        _write(place.record, record)
     return tuple(found)
+
+
+class _Place:
+    """Where an evaluator's network is shipped, and how it is read."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
+        self.folder = folder
+        self.record = folder / f"{name}.json"
+
+    def weights(self, _part: str) -> Path:
+        return self.folder / f"{self.name}.safetensors"
+
+    def network(self, run: Path, _record: dict[str, Any], part: str) -> nn.Module:
+        network: nn.Module = load_bundle(run / "bundle", part).module
+        return network
+
+    def trainee(self, record: dict[str, Any]) -> Trainee:
+        build = registry("networks").load(parse_name(self.name).stem).build
+        return trainee_of(record, load_shipped(self.name, build, self.folder).module)
+
+
+class _MethodPlace(_Place):
+    """Where a method's bundle is shipped."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        super().__init__(name, folder / name)
+        self.record = self.folder / "bundle.json"
+
+    def weights(self, part: str) -> Path:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self.folder / f"{part}.safetensors"
+
+    def network(self, run: Path, record: dict[str, Any], part: str) -> nn.Module:
+        kind = registry("methods").load(record["name"]).PARTS[part]
+        build = lambda settings: kind(**settings)  # noqa: E731
+        network: nn.Module = load_part(run / "bundle", record, part, build).module
+        return network
+
+    def trainee(self, record: dict[str, Any]) -> Trainee:
+        kind = registry("methods").load(record["name"])
+        settings = record["training"]["config"] | {"weights": str(self.folder), "init": ""}
+        method: Trainee = kind(load_config(kind.Config, "methods", Name(kind.name), settings))
+        return method.eval()
 
 
 def _for_others(command: str) -> str:
@@ -90,9 +143,8 @@ def _plain(assessment: Assessment) -> dict[str, Any]:
     return asdict(assessment)
 
 
-def _write(folder: Path, name: str, record: dict[str, Any]) -> None:
-    text = json.dumps(record, indent=1) + "\n"
-    write_atomically(folder / f"{name}.json", text.encode())
+def _write(path: Path, record: dict[str, Any]) -> None:
+    write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,0 +1,1 @@
+"""Pictures and videos that show what methods made, beside each other."""
