@@ -12,13 +12,13 @@ from torch.nn import functional as F
 
 from tests.methods.faces import of_still, of_video, photograph
 from tfbench.core.config import load_config
-from tfbench.core.errors import ConfigError, GenerationError, MissingAsset
+from tfbench.core.errors import AssetError, ConfigError, GenerationError, MissingAsset
 from tfbench.core.registry import parse_name
 from tfbench.core.types import Sample
 from tfbench.evaluators.base import Kept
 from tfbench.media.spectral import mfcc
 from tfbench.methods import base
-from tfbench.methods._speech2vid_nets import FaceGenerator, gaussian_blur
+from tfbench.methods._speech2vid_nets import FaceGenerator, begin_with_vgg_face, gaussian_blur
 from tfbench.methods.speech2vid import SOUND, Speech2Vid, Speech2VidConfig, sound_windows
 from tfbench.training.bundle import write_bundle
 
@@ -75,6 +75,50 @@ def test_skips(skips: str, n: int):
     net = FaceGenerator(32, 1, (4,) * 5, (4,) * 5, 8, 8, 8, (8, 8, 4, 4), skips).eval()
     assert len(net.look(torch.rand(1, 3, 32, 32))) == 1 + n
     assert net(torch.zeros(1, 12, 35), torch.rand(1, 3, 32, 32)).shape == (1, 3, 32, 32)
+
+
+class VGGM(torch.nn.Module):
+    """The first layers of VGG-M with batch normalisation, as the port on the web names them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for k, (n_in, n_out, kernel, stride) in enumerate(
+            [(3, 96, 7, 2), (96, 256, 5, 2), (256, 512, 3, 1), (512, 512, 3, 1), (512, 512, 3, 1)]
+        ):
+            conv = torch.nn.Conv2d(n_in, n_out, kernel, stride, kernel // 2)
+            self.add_module(f"conv{k + 1}", conv)
+            norm = torch.nn.BatchNorm2d(n_out)
+            torch.nn.init.normal_(norm.running_mean)
+            torch.nn.init.uniform_(norm.running_var, 0.5, 2)
+            self.add_module(f"bn{k + 49}", norm)
+
+    def layer(self, k: int, x: torch.Tensor) -> torch.Tensor:
+        x = F.max_pool2d(x, 3, 2, 1) if k in (2, 3) else x
+        return F.relu(getattr(self, f"bn{k + 48}")(getattr(self, f"conv{k}")(x)))
+
+
+@pytest.mark.parametrize("stills", [1, 5])
+def test_vgg_face_begins_the_identity_encoder(tmp_path: Path, stills: int):
+    torch.manual_seed(4)
+    theirs = VGGM().eval()
+    torch.save(theirs.state_dict(), tmp_path / "vgg.pth")
+    net = FaceGenerator(stills=stills, features=8, hidden=8, seed_channels=8).eval()
+    begin_with_vgg_face(net, tmp_path / "vgg.pth")
+    face = torch.rand(1, 3, 112, 112)
+    _, maps = net.identity_encoder(face.repeat(1, stills, 1, 1))
+    mean = torch.tensor([131.4538, 103.9875, 91.4623])[:, None, None]
+    # Beyond the picture's edge the reference sees the mean, this one black.
+    inner = (..., slice(2, -2), slice(2, -2))
+    wanted = theirs.layer(1, 255 * face - mean)
+    torch.testing.assert_close(maps[1][inner], wanted[inner], atol=2e-3, rtol=1e-3)
+    for k in range(2, 6):
+        torch.testing.assert_close(maps[k], theirs.layer(k, maps[k - 1]), atol=1e-3, rtol=1e-3)
+    torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(AssetError, match=r"lacks 'conv1\.bias'"):
+        begin_with_vgg_face(net, tmp_path / "other.pth")
+    small = FaceGenerator(32, 1, (4,) * 5, (4,) * 5, 8, 8, 8, (8, 8, 4, 4))
+    with pytest.raises(ConfigError, match="leave identity as it is"):
+        begin_with_vgg_face(small, tmp_path / "vgg.pth")
 
 
 def test_a_wrong_size_is_refused():

@@ -9,18 +9,33 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tfbench.core.errors import ConfigError
+from tfbench.core.errors import AssetError, ConfigError
+from tfbench.nets._checkpoint import read_state
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
-__all__ = ["COLUMNS", "CEPSTRA", "SKIPS", "Deblur", "FaceGenerator"]
+__all__ = [
+    "CEPSTRA",
+    "COLUMNS",
+    "SKIPS",
+    "Deblur",
+    "FaceGenerator",
+    "begin_with_vgg_face",
+    "gaussian_blur",
+]
 
 CEPSTRA, COLUMNS = 12, 35
 """Of a window of sound: 0.35 s at 100 Hz."""
 
 SKIPS = {"none": (), "two": (2, 5), "early": (1, 2, 5)}
 """Convolutions of the identity encoder whose output the decoder reads too."""
+
+
+STATISTICS = ("running_mean", "running_var")
+VGG_FACE_MEAN = (131.4538, 103.9875, 91.4623)
+"""RGB, what VGG-M's pictures are less by."""
 
 
 class FaceGenerator(nn.Module):
@@ -205,6 +220,51 @@ class Deblur(nn.Module):
         """Sharpen (B, 3, S, S), 0 to 1."""
         sharp: Tensor = blurred + self.residual(blurred)
         return sharp
+
+
+def begin_with_vgg_face(net: FaceGenerator, path: Path) -> None:
+    """Give the identity encoder's convolutions the weights of VGG-M trained on VGG Face.
+
+    The file is that of `vgg_m_face_bn_dag`, a port of the authors' model: `conv1` to `conv5` with
+    bias and `bn49` to `bn53`, for pictures of 0 to 255 less a mean. Here pictures are 0 to 1 and
+    convolutions have no bias, so that scale, mean and bias are folded in, exactly but for the
+    picture's edge. For several stills the first layer's weights are repeated and divided by their
+    number, so that equal stills give what one gives.
+
+    Args:
+        net: Is changed in place; has the published widths.
+        path: The file.
+
+    Raises:
+        AssetError: The file holds something else.
+        ConfigError: The encoder has other widths.
+    """
+    state = read_state(path)
+    stills = net.settings["stills"]
+    mean = torch.tensor(VGG_FACE_MEAN)
+    for number in range(1, 6):
+        block: Any = getattr(net.identity_encoder, f"conv{number}")
+        conv, norm = (m for m in block if isinstance(m, nn.Conv2d | nn.BatchNorm2d))
+        names = [f"conv{number}.weight", f"conv{number}.bias"]
+        names += [f"bn{48 + number}.{part}" for part in ("weight", "bias", *STATISTICS)]
+        absent = [name for name in names if name not in state]
+        if absent:
+            raise AssetError(f"{path} is not VGG-M trained on VGG Face: it lacks '{absent[0]}'")
+        weight, bias, gain, offset, average, variance = (state[name] for name in names)
+        if number == 1:
+            bias = bias - (weight * mean[:, None, None]).sum((1, 2, 3))
+            weight = (255 * weight / stills).repeat(1, stills, 1, 1)
+        if weight.shape != conv.weight.shape:
+            raise ConfigError(
+                f"VGG-M's convolution {number} has weights {tuple(weight.shape)}, this encoder's "
+                f"has {tuple(conv.weight.shape)}; leave identity as it is, or vgg_face=false"
+            )
+        with torch.no_grad():
+            conv.weight.copy_(weight)
+            norm.weight.copy_(gain)
+            norm.bias.copy_(offset)
+            norm.running_mean.copy_(average - bias)
+            norm.running_var.copy_(variance)
 
 
 def _conv(n_in: int, n_out: int, kernel: int, stride: int = 1) -> tuple[nn.Module, ...]:

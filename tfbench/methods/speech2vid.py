@@ -35,6 +35,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from tfbench.core.assets import locate
 from tfbench.core.errors import Unscorable
 from tfbench.core.types import FPS, Need, TrackSettings, ViewKey
 from tfbench.evaluators.base import Figure, Positive, Share
@@ -43,7 +44,13 @@ from tfbench.media.spectral import MfccSettings
 from tfbench.media.windows import mfcc_columns
 from tfbench.methods._blending import PoissonBlend, face_region
 from tfbench.methods._editing import FaceEditor, face_of_still
-from tfbench.methods._speech2vid_nets import COLUMNS, Deblur, FaceGenerator, gaussian_blur
+from tfbench.methods._speech2vid_nets import (
+    COLUMNS,
+    Deblur,
+    FaceGenerator,
+    begin_with_vgg_face,
+    gaussian_blur,
+)
 from tfbench.methods.base import Method, MethodConfig, given
 
 if TYPE_CHECKING:
@@ -81,6 +88,8 @@ class Speech2VidConfig(MethodConfig):
         features: Width of FC7 (Section 3.2).
         seed_channels: Of the first map of the decoder. Not in the paper's text.
         decoder: Channels after each doubling. Not in the paper's text.
+        vgg_face: Whether the identity encoder begins as VGG-M trained on VGG Face (Section 3.2);
+            needs the asset `vgg-m-face`.
         skips: "two", as the paper; "none" and "early" are what Section 4.1 compares with.
         deblur: Whether the second network sharpens what is generated.
         deblur_width: Its channels. Not in the paper's text.
@@ -114,6 +123,7 @@ class Speech2VidConfig(MethodConfig):
     features: Positive = 256
     seed_channels: Positive = 512
     decoder: tuple[int, int, int, int] = (512, 256, 96, 64)
+    vgg_face: bool = False
     skips: Literal["two", "none", "early"] = "two"
     deblur: bool = True
     deblur_width: Positive = 64
@@ -164,6 +174,8 @@ class Speech2Vid(Method):
             c.skips,
         )
         self.sharpener = Deblur(c.deblur_width, c.deblur_layers)
+        if c.vgg_face and not c.weights:
+            begin_with_vgg_face(self.generator, locate("vgg-m-face"))
 
     @property
     def crop(self) -> AlignedFace:

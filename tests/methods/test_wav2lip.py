@@ -1,0 +1,379 @@
+"""Wav2Lip: its networks against the public code, what trains which of them, and its videos."""
+
+import json
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tests.evaluators.test_color_syncnet import flashing
+from tests.methods.faces import of_still, of_video, photograph
+from tests.nets.test_color_syncnet import (
+    drawn_input,
+    drawn_state,
+    names_and_shapes,
+    write_official,
+)
+from tfbench.core.config import load_config
+from tfbench.core.errors import AssetError, ConfigError, GenerationError, MissingAsset, UnknownName
+from tfbench.core.registry import parse_name
+from tfbench.core.types import Request, Speech
+from tfbench.evaluators.base import Kept
+from tfbench.evaluators.color_syncnet import ColorSyncNetConfig, ColorSyncNetTrainee
+from tfbench.media.spectral import log_mel
+from tfbench.methods._wav2lip_nets import (
+    LipGenerator,
+    QualityDiscriminator,
+    load_discriminator,
+    load_generator,
+)
+from tfbench.methods.wav2lip import Wav2Lip, Wav2LipConfig, _cross_entropy, soft_edge
+from tfbench.nets.color_syncnet import ColorSyncNet, cosine_loss
+from tfbench.training.bundle import write_bundle
+
+SIDE = 64
+SMALL = Wav2LipConfig(
+    width=2, most=8, side=SIDE, critic_width=2, batch=2, lr=1e-3, frames_at_once=4
+)
+
+
+@pytest.fixture(scope="module")
+def expert(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The bundle of an expert that has learnt nothing."""
+    torch.manual_seed(1)
+    trainee = ColorSyncNetTrainee(ColorSyncNetConfig(widths=(4, 4, 4, 4, 8), side=SIDE))
+    folder = tmp_path_factory.mktemp("expert") / "bundle"
+    write_bundle(folder, trainee.eval(), {"config": {}}, ())
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Kept]:
+    return flashing(tmp_path_factory.mktemp("kept"), 2, SIDE)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory, expert: str) -> Path:
+    torch.manual_seed(0)
+    made = Wav2Lip(replace(SMALL, expert=expert, smooth=3))
+    made.fit_to([])
+    # Has seen a batch, as every network that was trained.
+    made.draw(torch.rand(2, 3, SIDE, SIDE), torch.rand(2, 3, SIDE, SIDE), torch.randn(2, 80, 16))
+    folder = tmp_path_factory.mktemp("run") / "bundle"
+    write_bundle(folder, made.eval(), {"config": {}}, ())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def method(bundle: Path) -> Wav2Lip:
+    return Wav2Lip(Wav2LipConfig(weights=str(bundle), frames_at_once=4)).eval()
+
+
+def training(expert: str, **changes) -> Wav2Lip:
+    torch.manual_seed(0)
+    made = Wav2Lip(replace(SMALL, expert=expert, **changes))
+    made.log = lambda *_, **__: None
+    made.fit_to([])
+    return made
+
+
+def batch(made: Wav2Lip, clips: list[Kept]) -> dict[str, torch.Tensor]:
+    rng = np.random.default_rng(0)
+    return made.collate([made.example(clips, rng) for _ in range(2)])
+
+
+def video(method: Wav2Lip, request: Request) -> torch.Tensor:
+    method.check(request)
+    return torch.cat(list(method.frames(request)))
+
+
+def test_names_shapes_and_counts_are_the_references():
+    generator, critic = LipGenerator(), QualityDiscriminator()
+    known = "e4f1ef37a3fc50fac4b37920babfcb3edecbe19416e64dab87a4c953d6e9c021"
+    assert names_and_shapes(generator) == known
+    assert sum(p.numel() for p in generator.parameters()) == 36_298_035
+    known = "195a40bf2937d6a2528fb3e13031205496a1930fdabfebf4ca1805494e8a2662"
+    assert names_and_shapes(critic) == known
+    assert sum(p.numel() for p in critic.parameters()) == 14_113_793
+
+
+def test_official_checkpoints_give_the_references_pictures_and_losses(tmp_path: Path):
+    """Recorded as `drawn_state` tells; losses as `hq_wav2lip_train.py` computes them."""
+    path = tmp_path / "wav2lip_gan.pth"
+    generator = load_generator(write_official(path, LipGenerator())).eval()
+    critic = load_discriminator(write_official(path, QualityDiscriminator(), 1.5)).eval()
+    expert = ColorSyncNet().eval()
+    expert.load_state_dict(drawn_state(expert))
+    mel, faces, other = drawn_input()
+    masked = faces.clone()
+    masked[:, :, 48:] = 0
+    with torch.inference_mode():
+        drawn = generator(mel, torch.cat([masked, other], 1))
+        real, fake = critic(faces), critic(drawn)
+        # This expert has not been turned to RGB.
+        heard, seen = expert(mel[:1], expert.look(drawn.flip(1)[None])[:, 0])
+    pixels = [0.50506514, 0.49559098, 0.53034967, 0.49308741, 0.49453235, 0.52868330]
+    assert drawn[:2, :, 50, 40].flatten().tolist() == pytest.approx(pixels, abs=1e-6)
+    assert float(drawn.std()) == pytest.approx(0.01063016, abs=1e-6)
+    judged = [0.31361520, 0.26598522, 0.31549528, 0.35509649, 0.28341028]
+    assert real.tolist() == pytest.approx(judged, abs=1e-6)
+    judged = [0.30345941, 0.30403700, 0.30278820, 0.30445934, 0.30282789]
+    assert fake.tolist() == pytest.approx(judged, abs=1e-5)
+    assert float(F.l1_loss(drawn, faces)) == pytest.approx(0.25079498, abs=1e-6)
+    assert float(cosine_loss(heard, seen, torch.ones(1))) == pytest.approx(1.0663819, abs=1e-5)
+    assert float(_cross_entropy(fake, 1.0)) == pytest.approx(1.1923287, abs=1e-5)
+    assert float(_cross_entropy(real, 1.0)) == pytest.approx(1.1867480, abs=1e-5)
+    assert float(_cross_entropy(fake, 0.0)) == pytest.approx(0.3617086, abs=1e-5)
+
+
+@pytest.mark.parametrize("side", [64, 128])
+def test_faces_of_other_sides(side: int):
+    net = LipGenerator(2, 8, side)
+    drawn = net(torch.randn(2, 1, 80, 16), torch.rand(2, 6, side, side))
+    assert drawn.shape == (2, 3, side, side)
+    assert QualityDiscriminator(2, 8, side)(drawn).shape == (2,)
+    again = LipGenerator(**net.settings)
+    assert names_and_shapes(again) == names_and_shapes(net)
+    with pytest.raises(ConfigError, match="64, 96, 128"):
+        LipGenerator(side=80)
+
+
+def test_an_example_is_fed_as_the_reference_feeds_it(expert: str, clips: list[Kept]):
+    made = training(expert)
+    one = made.window(clips[0], 7, 20)
+    faces, mel = clips[0].array("faces"), clips[0].array("mel")
+    assert torch.equal(one["faces"], faces[7:12])
+    assert torch.equal(one["reference"], faces[20:25])
+    # hq_wav2lip_train.py: frame k hears int(80 (k - 1) / 25) on; the expert int(80 * 7 / 25) on.
+    for k in range(5):
+        start = int(80.0 * (7 + k - 1) / 25.0)
+        assert torch.equal(one["sound"][k], mel[start : start + 16].T)
+    assert torch.equal(one["mel"], mel[22:38].T)
+    # Before the beginning is silence.
+    assert bool((made.window(clips[0], 0, 20)["sound"][0, :, :4] == -4).all())
+
+
+def test_the_lower_half_is_not_seen(method: Wav2Lip):
+    faces, sound = torch.rand(1, 3, SIDE, SIDE), torch.randn(1, 80, 16)
+    other = faces.clone()
+    other[:, :, SIDE // 2 :] = torch.rand(1, 3, SIDE // 2, SIDE)
+    reference = torch.rand(1, 3, SIDE, SIDE)
+    with torch.no_grad():
+        first = method.draw(faces, reference, sound)
+        assert torch.equal(first, method.draw(other, reference, sound))
+        other[:, :, : SIDE // 2] = 0
+        assert not torch.equal(first, method.draw(other, reference, sound))
+        assert not torch.equal(first, method.draw(faces, reference, -sound))
+
+
+def test_each_loss_reaches_its_own_network(expert: str):
+    made = training(expert)
+    real = torch.rand(2, 3, SIDE, SIDE)
+    drawn = torch.rand(2, 3, SIDE, SIDE, requires_grad=True)
+    fooled, judged = made._quality_losses(real, drawn)
+    of_generator = torch.autograd.grad(fooled, drawn, retain_graph=True)[0]
+    assert of_generator.abs().sum() > 0
+    # The upper half is not judged.
+    assert not of_generator[:, :, : SIDE // 2].any()
+    first = next(made.critic.parameters())
+    assert torch.autograd.grad(fooled, first, allow_unused=True) == (None,)
+    assert torch.autograd.grad(judged, drawn, allow_unused=True, retain_graph=True) == (None,)
+    assert torch.autograd.grad(judged, first)[0].abs().sum() > 0
+
+
+def test_one_adam_equals_two_that_take_turns(expert: str, clips: list[Kept]):
+    """The reference's order of `hq_wav2lip_train.py`, with an optimiser for each network."""
+    made, theirs = training(expert), training(expert)
+    given = batch(made, clips)
+    optimizer = made.configure_optimizers()["optimizer"]
+    made.loss(given).backward()
+    optimizer.step()
+
+    of_net = torch.optim.Adam(theirs.net.parameters(), 1e-3, (0.5, 0.999))
+    of_critic = torch.optim.Adam(theirs.critic.parameters(), 1e-3, (0.5, 0.999))
+    real, drawn = theirs._pair(given)
+    fake = theirs.critic(drawn.flatten(0, 1))
+    total = 0.07 * F.binary_cross_entropy(fake, torch.ones_like(fake))
+    total = total + (1 - 0.07) * (drawn - real).abs().mean()
+    total.backward()
+    of_net.step()
+    of_critic.zero_grad()
+    fake = theirs.critic(drawn.detach().flatten(0, 1))
+    true = theirs.critic(real.flatten(0, 1))
+    F.binary_cross_entropy(true, torch.ones_like(true)).backward()
+    F.binary_cross_entropy(fake, torch.zeros_like(fake)).backward()
+    of_critic.step()
+    for one, other in zip(made.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=2e-5)
+
+
+def test_the_weights_of_the_losses(expert: str, clips: list[Kept]):
+    made = training(expert, adversarial_from=1)
+    given = batch(made, clips)
+    real, drawn = made.eval()._pair(given)
+    off, sync = F.l1_loss(drawn, real), made._sync_loss(given["mel"], drawn)
+    assert float(made.loss(given)) == pytest.approx(float(off), rel=1e-5)
+    made.syncing = True
+    expected = 0.97 * off + 0.03 * sync
+    assert float(made.loss(given)) == pytest.approx(float(expected), rel=1e-5)
+    made.config = replace(made.config, adversarial_from=0)
+    fooled, judged = made._quality_losses(real.flatten(0, 1), drawn.flatten(0, 1))
+    expected = 0.90 * off + 0.03 * sync + 0.07 * fooled + judged
+    assert float(made.loss(given)) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_the_expert_counts_from_its_first_good_loss_on(expert: str, clips: list[Kept]):
+    made = training(expert, sync_below=0.0).eval()
+    with torch.inference_mode():
+        figures = {figure.name: figure.value for figure in made.assess(clips)}
+    assert not made.syncing
+    sync, off = figures["sync loss"], figures["L1"] / 255
+    assert figures["loss"] == pytest.approx(0.03 * sync + 0.97 * off)
+    made.config = replace(made.config, sync_below=sync + 1)
+    with torch.inference_mode():
+        made.assess(clips)
+    assert made.syncing
+    # It stays so, also over a resume.
+    made.config = replace(made.config, sync_below=0.0)
+    with torch.inference_mode():
+        made.assess(clips)
+    checkpoint: dict = {}
+    made.on_save_checkpoint(checkpoint)
+    again = training(expert)
+    again.on_load_checkpoint(checkpoint)
+    assert again.syncing
+
+
+def test_the_expert_is_neither_trained_nor_saved(expert: str, clips: list[Kept]):
+    made = training(expert)
+    made.syncing = True
+    made.loss(batch(made, clips)).backward()
+    assert all(p.grad is None for p in made.expert.module.parameters())
+    assert all(p.grad is not None for p in made.net.parameters())
+    assert {name.partition(".")[0] for name in made.state_dict()} == {"net", "critic"}
+    assert made.supervisors == (made.expert.sha256,)
+    assert not made.expert.module.training
+
+
+def test_another_expert_is_refused(expert: str, bundle: Path):
+    with pytest.raises(ConfigError, match="faces of 96 pixels"):
+        training(expert, side=96)
+    with pytest.raises(ConfigError, match="must be a color_syncnet"):
+        training("syncnet.puppets")
+    with pytest.raises(UnknownName, match=r"color_syncnet\.official"):
+        training("color_syncnet.nothing")
+    with pytest.raises(MissingAsset):
+        training("color_syncnet.official")
+
+
+def test_a_bundle_holds_the_generator_and_its_supervisor(bundle: Path, expert: str):
+    record = json.loads((bundle / "bundle.json").read_text())
+    assert list(record["parts"]) == ["net"]
+    taken = Wav2Lip(Wav2LipConfig(weights=str(bundle)))
+    assert taken.supervisors == tuple(record["supervisors"])
+    assert len(taken.supervisors) == 1
+    # What the network is fed comes with it.
+    assert (taken.crop.size, taken.crop.smooth) == (SIDE, 3)
+    assert taken.critic.settings["side"] == SIDE
+    assert taken.provenance()["weights"] == {"net": record["parts"]["net"]["sha256"]}
+
+
+@pytest.mark.parametrize("n", [1, 3, 4, 5, 11])
+def test_any_number_of_frames(method: Wav2Lip, n: int):
+    made = video(method, of_still(n / 25))
+    assert made.shape == (n, *photograph().shape[1:])
+    assert made.dtype == torch.uint8
+
+
+def test_the_size_of_a_batch_changes_nothing(method: Wav2Lip, bundle: Path):
+    request = of_video(9, 0.36)
+    made = video(method, request)
+    for n in (1, 32):
+        other = Wav2Lip(replace(method.config, frames_at_once=n)).eval()
+        assert (video(other, request).int() - made.int()).abs().max() <= 1
+
+
+def test_only_the_face_changes_and_it_follows_the_sound(method: Wav2Lip):
+    request = of_still(0.32)
+    made, still = video(method, request), photograph()
+    assert torch.equal(made[:, :, :, :8], still.expand(8, -1, -1, -1)[:, :, :, :8])
+    assert (made.int() - still.int()).abs().max() > 20
+    silent = video(method, replace(request, speech=Speech(torch.zeros(5120))))
+    assert not torch.equal(made, silent)
+
+
+def test_the_sound_of_a_frame_begins_one_frame_before_it(method: Wav2Lip):
+    request = of_still(1.0)
+    mel = log_mel(request.speech.waveform)
+    chunks = method._sound(request, [0, 7, 20, 24])
+    for chunk, frame in zip(chunks[1:3], (7, 20), strict=True):
+        start = int(80 * (frame - 1) / 25)
+        torch.testing.assert_close(chunk, mel[start : start + 16].T, atol=2e-4, rtol=0)
+    assert bool((chunks[0, :, :4] == -4).all())
+    assert bool((chunks[3, :, 8:] == -4).all())
+    # Other rates, and speech shorter than a chunk.
+    request = replace(of_still(1.0), fps=Fraction(30))
+    start = 80 * 14 // 30
+    torch.testing.assert_close(
+        method._sound(request, [15])[0], mel[start : start + 16].T, atol=2e-4, rtol=0
+    )
+    short = method._sound(of_still(0.05), [0])
+    assert bool((short[0, :, 9:] == -4).all())
+    assert bool((method._sound(of_still(0.05), [40]) == -4).all())
+
+
+def test_frames_without_a_face_pass_through(method: Wav2Lip):
+    request = of_video(8, 0.4, absent=(0, 1))
+    made = video(method, request)
+    assert bool((made[:2] == 128).all())
+    assert method.unedited == 4  # the source starts over after 8 frames
+    assert len(made) == 10
+
+
+def test_the_same_frame_as_reference(method: Wav2Lip):
+    request = of_video(6, 0.24)
+    same = Wav2Lip(replace(method.config, reference="same")).eval()
+    assert not torch.equal(video(same, request), video(method, request))
+
+
+def test_pictures_without_exactly_one_face_are_refused(method: Wav2Lip):
+    for still in (torch.zeros(1, 3, 3, 3, dtype=torch.uint8), photograph().repeat(1, 1, 1, 2)):
+        with pytest.raises(GenerationError, match="exactly one face"):
+            video(method, of_still(identity=still))
+    with pytest.raises(GenerationError, match="no trained weights"):
+        Wav2Lip(SMALL).check(of_still())
+
+
+def test_an_official_checkpoint_is_named_and_fed_as_the_authors_do(tmp_path: Path):
+    path = write_official(tmp_path / "wav2lip_gan.pth", LipGenerator())
+    made = Wav2Lip(Wav2LipConfig(weights=str(path), **{"width": 2, "critic_width": 2}))
+    assert made.label == "wav2lip.wav2lip_gan"
+    assert (made.net.lead, made.net.side) == (0, 96)
+    made.check(of_still())
+    with pytest.raises(MissingAsset):
+        Wav2Lip(Wav2LipConfig(weights="wav2lip-gan", width=2, critic_width=2))
+    path.write_bytes(b"")
+    with pytest.raises(AssetError):
+        Wav2Lip(Wav2LipConfig(weights=str(path), width=2, critic_width=2))
+
+
+def test_a_soft_edge():
+    assert bool((soft_edge(8, 0) == 1).all())
+    edge = soft_edge(8, 0.25)
+    assert edge[4].tolist() == [0.25, 0.75, 1, 1, 1, 1, 0.75, 0.25]
+    assert torch.equal(edge, edge.T)
+    assert float(edge[0, 1]) == 0.25
+
+
+@pytest.mark.parametrize("name", ["wav2lip.tiny", "wav2lip.grid", "wav2lip.paper"])
+def test_settings_build_networks(name: str):
+    config = load_config(Wav2LipConfig, "methods", parse_name(name))
+    made = Wav2Lip(replace(config, weights=""))
+    n = sum(p.numel() for p in made.net.parameters())
+    assert n == 36_298_035 if name == "wav2lip.paper" else n < 1.7e6
+    overlay = load_config(Wav2LipConfig, "methods", parse_name(f"{name}+no_gan+same_reference"))
+    assert (overlay.adversarial_weight, overlay.reference, overlay.weights) == (0, "same", "")
