@@ -1,5 +1,6 @@
 """Training as a user types it, on talking photographs: train, go on, assess, judge."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,16 @@ SMALL = (
     "dimensions=8",
     "sound=[8,8,8,8,8,8]",
     "lips=[8,8,8,8,8,8]",
+)
+TINY = (
+    "steps=2",
+    "every=2",
+    "batch=2",
+    "size=32",
+    "far=5",
+    "audio=[4,4,4,4,4]",
+    "identity=[4,4,4,4,4]",
+    "decoder=[8,8,4,4]",
 )
 
 
@@ -75,6 +86,25 @@ def test_train_go_on_assess_and_judge(run, clips: Path, tmp_path: Path):
     code, said = run("score", "--pred", clips / "two.mp4", *judge, "--accelerator", "cpu")
     assert code == 0, said
     assert "lse.any_face by syncnet.syncnet-folder-seed0" in said
+
+
+def test_a_method_is_trained_and_evaluated_with_what_it_became(run, clips: Path):
+    data = ("--dataset", "folder", "--root", clips, "--accelerator", "cpu")
+    code, said = run("train", "speech2vid", *TINY, *data, "--workers", 1)
+    assert code == 0, said
+    bundle = Path("runs/train/speech2vid.tiny-folder-seed0/bundle")
+    assert f"best network: {bundle}" in said
+    words = ("eval", "--method", "speech2vid", "--set", f"weights={bundle}", "--metrics", "psnr")
+    code, said = run(*words, *data, "--limit", 1)
+    assert code == 0, said
+    label = "speech2vid.tiny-folder-seed0"
+    (result,) = Path("leaderboards/results").glob(f"*/{label}/*.json")
+    record = json.loads(result.read_text())
+    assert record["method"]["name"] == label
+    trained = json.loads((bundle / "bundle.json").read_bytes())["parts"]
+    assert record["method"]["weights"] == {n: part["sha256"] for n, part in trained.items()}
+    (cell,) = record["cells"]
+    assert (cell["n"], cell["value"] > 20) == (1, True)
 
 
 @pytest.mark.parametrize(

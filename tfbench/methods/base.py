@@ -188,7 +188,9 @@ class Method(Generator, Trainee):
         if SHIPPED in (folder, folder.parent):
             return named
         _, plus, overlays = named.partition("+")
-        return f"{self.name}.{folder.parent.name}{plus}{overlays}"
+        run = folder.parent.name
+        own = run if run.startswith(self.name) else f"{self.name}.{run}"
+        return f"{own}{plus}{overlays}"
 
     @cached_property
     def detector(self) -> FaceDetector:
