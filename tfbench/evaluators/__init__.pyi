@@ -7,6 +7,14 @@ from tfbench.evaluators.base import Figure as Figure
 from tfbench.evaluators.base import Kept as Kept
 from tfbench.evaluators.base import TrainConfig as TrainConfig
 from tfbench.evaluators.base import Trainee as Trainee
+from tfbench.evaluators.color_syncnet import ColorSyncNetConfig as ColorSyncNetConfig
+from tfbench.evaluators.color_syncnet import ColorSyncNetTrainee as ColorSyncNetTrainee
+from tfbench.evaluators.color_syncnet import TalkingFace as TalkingFace
+from tfbench.evaluators.color_syncnet import first_column as first_column
+from tfbench.evaluators.color_syncnet import kept_talk as kept_talk
+from tfbench.evaluators.color_syncnet import mel_chunks as mel_chunks
+from tfbench.evaluators.color_syncnet import recoloured as recoloured
+from tfbench.evaluators.color_syncnet import talk_view as talk_view
 from tfbench.evaluators.emotion import EmotionConfig as EmotionConfig
 from tfbench.evaluators.emotion import EmotionTrainee as EmotionTrainee
 from tfbench.evaluators.identity import Compared as Compared
@@ -22,6 +30,8 @@ from tfbench.evaluators.syncnet import SyncNetConfig as SyncNetConfig
 from tfbench.evaluators.syncnet import SyncNetTrainee as SyncNetTrainee
 
 __all__ = [
+    "ColorSyncNetConfig",
+    "ColorSyncNetTrainee",
     "Compared",
     "EmotionConfig",
     "EmotionTrainee",
@@ -34,9 +44,15 @@ __all__ = [
     "Pairs",
     "SyncNetConfig",
     "SyncNetTrainee",
+    "TalkingFace",
     "TrainConfig",
     "Trainee",
     "arc_face",
     "clip_pairs",
+    "first_column",
+    "kept_talk",
+    "mel_chunks",
+    "recoloured",
+    "talk_view",
     "verification",
 ]

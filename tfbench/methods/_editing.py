@@ -103,10 +103,13 @@ class FaceEditor:
             tracks = _faces_of(self.video, detector, request.face)
         else:
             still, track = face_of_still(request, detector)
-            self.video, tracks = TensorVideo(still, request.fps), [track]
+            self.video = TensorVideo(still.expand(self.n_frames, -1, -1, -1), request.fps)
+            tracks = [track]
         self.transforms = torch.full((self.video.n_frames, 6), torch.nan)
         for track in tracks:
             self.transforms[track.start : track.stop] = place(track)
+        if request.source is None:
+            self.transforms[:] = self.transforms[0].clone()
 
     def pieces(self, most: int) -> Iterator[Piece]:
         """Yield the frames in order, at most so many at once."""

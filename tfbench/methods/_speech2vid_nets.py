@@ -244,6 +244,8 @@ def begin_with_vgg_face(net: FaceGenerator, path: Path) -> None:
     mean = torch.tensor(VGG_FACE_MEAN)
     for number in range(1, 6):
         block: Any = getattr(net.identity_encoder, f"conv{number}")
+        conv: Any
+        norm: Any
         conv, norm = (m for m in block if isinstance(m, nn.Conv2d | nn.BatchNorm2d))
         names = [f"conv{number}.weight", f"conv{number}.bias"]
         names += [f"bn{48 + number}.{part}" for part in ("weight", "bias", *STATISTICS)]

@@ -96,6 +96,7 @@ class Speech2VidConfig(MethodConfig):
         deblur_layers: Ten (Section 3.3).
         deblur_batch: Blurred faces in a step. Not in the paper.
         blur: Least and largest deviation of the blur, shares of the side. Not in the paper.
+        lower_weight: How much more differences in the lower half count. Not in the paper.
         optimizer: "sgd" with momentum (Section 3.2), or "adamw".
         momentum: Of the former. Not in the paper.
         sample_every: Frames between two that training may take (Section 2: every fifth).
@@ -130,6 +131,7 @@ class Speech2VidConfig(MethodConfig):
     deblur_layers: Annotated[int, Field(ge=2)] = 10
     deblur_batch: Positive = 16
     blur: tuple[float, float] = (0.002, 0.02)
+    lower_weight: Annotated[float, Field(gt=0)] = 1.0
     optimizer: Literal["sgd", "adamw"] = "sgd"
     momentum: Share = 0.9
     sample_every: Positive = 5
@@ -234,15 +236,20 @@ class Speech2Vid(Method):
         """Sum over pixels, mean over the batch (Equation 1), of both networks."""
         faces = batch["face"].float() / 255
         drawn = self.generator(batch["sound"], batch["stills"].float() / 255)
-        off = (drawn - faces).abs().flatten(1)
+        off = (drawn - faces).abs()
         self.log("L1", 255 * off.mean())
+        off = torch.where(self._lower(), self.config.lower_weight * off, off)
         low, high = self.config.blur
         chosen = faces[: self.config.deblur_batch]
         share = torch.rand(len(chosen), device=chosen.device)
         blurred = gaussian_blur(chosen, (low + (high - low) * share) * chosen.shape[-1])
         sharpened = (self.sharpener(blurred) - chosen).abs().flatten(1)
         self.log("L1 of the sharpener", 255 * sharpened.mean())
-        return off.sum(1).mean() + sharpened.sum(1).mean()
+        return off.flatten(1).sum(1).mean() + sharpened.sum(1).mean()
+
+    def _lower(self) -> Tensor:
+        """The lower half of a face, bool (S, S)."""
+        return face_region(self.generator.settings["size"], whole=False).to(self.device)
 
     def configure_optimizers(self) -> Any:
         """Make the paper's SGD with a fixed rate, or AdamW with the chosen fall of the rate."""
@@ -258,7 +265,7 @@ class Speech2Vid(Method):
             Mean absolute differences from the true faces, in gray levels: of what is drawn, of its
             mouth region, after sharpening, and of the still in the place of it.
         """
-        lower = face_region(self.generator.settings["size"], whole=False).to(self.device)
+        lower = self._lower()
         rows = []
         for clip in clips:
             faces = clip.array("faces").to(self.device).float() / 255
@@ -290,16 +297,21 @@ class Speech2Vid(Method):
         editor = FaceEditor(request, self.detector, self.crop.regions, size)
         region = face_region(size, whole=self.config.blend == "whole")
         blend = PoissonBlend(region)
-        with torch.inference_mode():
-            looked = self.generator.look(self._stills(request, editor).to(self.device) / 255)
-            for piece in editor.pieces(self.batch or 1):
-                faces = piece.faces.to(self.device).float()
-                if len(faces):
-                    drawn = self._drawn(request, piece.numbers, looked)
-                    faces = blend(drawn, faces).clamp(0, 255)
-                yield editor.paste(piece, faces, blend.opacity)
+        looked = self._looked(request, editor)
+        for piece in editor.pieces(self.batch or 1):
+            faces = piece.faces.to(self.device).float()
+            if len(faces):
+                drawn = self._drawn(request, piece.numbers, looked)
+                faces = blend(drawn, faces).clamp(0, 255)
+            yield editor.paste(piece, faces, blend.opacity)
         self.unedited = editor.unedited
 
+    @torch.inference_mode()
+    def _looked(self, request: Request, editor: FaceEditor) -> list[Tensor]:
+        """Encode the stills, once for the whole video."""
+        return self.generator.look(self._stills(request, editor).to(self.device) / 255)
+
+    @torch.inference_mode()
     def _drawn(self, request: Request, numbers: Tensor, looked: Sequence[Tensor]) -> Tensor:
         """Draw the faces of some frames, float (m, 3, S, S), 0 to 255."""
         first, last = int(numbers[0]), int(numbers[-1])

@@ -1,0 +1,431 @@
+"""Wav2Lip: the lips of a video redrawn to fit other speech.
+
+Prajwal, Mukhopadhyay, Namboodiri and Jawahar, "A Lip Sync Expert Is All You Need for Speech to Lip
+Generation In The Wild", ACM Multimedia 2020. Read beside the paper: the authors' code
+(Rudrabha/Wav2Lip: `hq_wav2lip_train.py`, `inference.py`, `hparams.py`, `models/`).
+
+The generator sees a face whose lower half is black, a whole face of the same person, and 0.2 s of
+sound as a mel spectrogram, and draws the whole face. It learns from the absolute difference to
+the true face, from a frozen expert that knows which lips fit which sound (`color_syncnet`), and
+from a discriminator that tells drawn lower halves from true ones. The expert is noted as a
+supervisor: it may not judge what it has trained.
+
+Deviations, each with its reason:
+- The whole face is that of the request's identity still, another time of the same person as in
+  training. `reference=same` takes the very frame that is edited, as `inference.py` does; where a
+  clip is scored against itself (protocol `self`) that shows the network the true lips.
+- The sound of a frame begins one frame before it, in training and in generation. The reference
+  trains so and generates with sound that begins with the frame, which moves the lips by 40 ms. A
+  checkpoint of the authors is fed as `inference.py` feeds it.
+- At the ends of the speech the sound goes on as silence, in training too; the reference leaves
+  such windows out of training, and repeats the last whole chunk.
+- What is cut out: see `TalkingFace`. It is put back with a soft edge, `feather`; the reference
+  overwrites the whole box.
+- Generator and discriminator share one Adam and one backward pass. The generator's loss passes
+  through a copy of the discriminator without its gradients and the discriminator's loss through
+  faces without theirs, so that each gets the gradient that it gets in two steps, and Adam treats
+  every parameter by itself.
+- Colours are RGB; official weights are turned when they are loaded.
+
+Not in the paper, decided here: everything that is marked so in `Wav2LipConfig`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tfbench.core.errors import ConfigError, UnknownName
+from tfbench.core.registry import parse_name, registry
+from tfbench.core.types import Need, ViewKey
+from tfbench.evaluators.base import Figure, Positive, Share
+from tfbench.evaluators.color_syncnet import (
+    COLUMNS_PER_SECOND,
+    TalkingFace,
+    first_column,
+    kept_talk,
+    mel_chunks,
+    talk_view,
+)
+from tfbench.faces.align import cut_transformed
+from tfbench.media.windows import mel_columns
+from tfbench.methods._editing import FaceEditor, face_of_still
+from tfbench.methods._wav2lip_nets import LipGenerator, QualityDiscriminator, load_generator
+from tfbench.methods.base import Method, MethodConfig, given
+from tfbench.nets.bundle import load_bundle
+from tfbench.nets.color_syncnet import COLUMNS, WINDOW, ColorSyncNet, cosine_loss
+from tfbench.nets.frozen import Frozen, full_precision, state_sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from tfbench.core.types import Request, Sample, Speech, Views
+    from tfbench.evaluators.base import Kept
+    from tfbench.methods._editing import Piece
+
+__all__ = ["Wav2Lip", "Wav2LipConfig"]
+
+OFFICIAL = ("wav2lip", "wav2lip-gan")
+"""Assets that `weights` may name."""
+SHORTEST = 3 * WINDOW + 1
+"""Frames of a clip that is trained on, as in the reference."""
+MEASURED = 4
+"""Windows of a held-out clip that are measured."""
+
+
+@dataclass(frozen=True)
+class Wav2LipConfig(MethodConfig):
+    """Settings of Wav2Lip; the defaults are those of the paper and of the authors' code.
+
+    Attributes:
+        weights: As for every method, or an official checkpoint: the asset "wav2lip" or
+            "wav2lip-gan", or the path of a .pth file.
+        batch: Windows of five frames in a step.
+        width: Channels of the generator's first layer; the others are multiples of it.
+        most: No layer has more channels.
+        side: Of the faces, pixels.
+        critic_width: Channels of the discriminator's first layer.
+        expert: The frozen lip-sync expert: `color_syncnet.<variant>`, or the folder of a bundle.
+        sync_weight: Share of the expert's loss.
+        sync_below: That share is 0 until the expert's loss on held-out clips is below this, and
+            stays from then on.
+        adversarial_weight: Share of the discriminator's loss; the rest is the absolute difference.
+        adversarial_from: Step from which there is a discriminator. Not in the paper.
+        lead: Frames by which a frame's sound begins before it.
+        smooth: Frames over which the face's box is averaged, odd.
+        below: Room below the face's box, as a share of its height. Not in the paper.
+        reference: Whose whole face the generator sees: the "identity" still's, or the "same" frame
+            that is edited.
+        feather: Width of the soft edge with which a face is put back, as a share of its side; 0
+            for a hard one. Not in the paper.
+    """
+
+    # The reference trains until it is stopped; how long is not in the paper.
+    steps: Positive = 300_000
+    every: Positive = 3000
+    batch: Positive = 16
+    lr: Annotated[float, Field(gt=0)] = 1e-4
+    warmup: Annotated[int, Field(ge=0)] = 0
+    decay: Literal["cosine", "none"] = "none"
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    width: Positive = 16
+    most: Positive = 512
+    side: Positive = 96
+    critic_width: Positive = 32
+    expert: str = "color_syncnet.official"
+    sync_weight: Share = 0.03
+    sync_below: float = 0.75
+    adversarial_weight: Share = 0.07
+    adversarial_from: Annotated[int, Field(ge=0)] = 0
+    lead: Annotated[int, Field(ge=0)] = 1
+    smooth: Positive = 5
+    below: float = 0.05
+    reference: Literal["identity", "same"] = "identity"
+    feather: Annotated[float, Field(ge=0, le=0.5)] = 0.06
+
+
+class Wav2Lip(Method):
+    """Redraws the face of every frame with lips that fit the sound.
+
+    Args:
+        config: Its settings.
+    """
+
+    name = "wav2lip"
+    Config = Wav2LipConfig
+    needs = frozenset({Need.SPEECH, Need.IDENTITY})
+    PARTS: ClassVar[dict[str, type[nn.Module]]] = {"net": LipGenerator}
+    monitor: ClassVar[str] = "loss"
+    higher_is_better: ClassVar[bool] = False
+    config: Wav2LipConfig
+    net: LipGenerator
+    critic: QualityDiscriminator
+
+    def begin(self) -> None:
+        """Make the generator and the discriminator; the latter is not part of a bundle."""
+        c = self.config
+        self.net = LipGenerator(c.width, c.most, c.side, c.smooth, c.below, c.lead)
+        self.critic = QualityDiscriminator(c.critic_width, c.most, c.side)
+        self.syncing = False
+
+    def adopt(self, parts: Mapping[str, nn.Module]) -> None:
+        """Take a trained generator; the discriminator has to see faces of its size."""
+        super().adopt(parts)
+        c, side = self.config, self.net.side
+        if self.critic.settings["side"] != side:
+            self.critic = QualityDiscriminator(c.critic_width, c.most, side)
+
+    @property
+    def crop(self) -> TalkingFace:
+        """What the generator is fed, also where its settings come with its weights."""
+        return TalkingFace(self.net.side, self.net.smooth, self.net.below)
+
+    @property
+    def label(self) -> str:
+        """As for every method; official checkpoints are named by their asset or file."""
+        if not _is_official(self.config.weights):
+            return super().label
+        return self.named or f"{self.name}.{Path(self.config.weights).stem}"
+
+    def _take(self, source: str) -> None:
+        if not _is_official(source):
+            super()._take(source)
+            return
+        self.load_official(_official_file(source))
+
+    def load_official(self, path: Path) -> None:
+        """Take a generator of the authors, such as wav2lip_gan.pth.
+
+        It is fed sound that begins with each frame, as `inference.py` does.
+
+        Raises:
+            AssetError: The file cannot be read, or is of another architecture.
+        """
+        net = load_generator(path).eval()
+        self._weights = {"net": state_sha256(net.state_dict())}
+        self.adopt({"net": net})
+
+    # Training
+
+    @cached_property
+    def expert(self) -> Frozen[ColorSyncNet]:
+        """The expert, neither trained nor saved.
+
+        Raises:
+            ConfigError: The settings name another network, or one for other faces.
+            MissingAsset: Its weights are not here.
+        """
+        frozen = _load_expert(self.config.expert)
+        side = getattr(frozen.module, "side", None)
+        if not isinstance(frozen.module, ColorSyncNet) or side != self.net.side:
+            raise ConfigError(
+                f"the expert {self.config.expert} must be a color_syncnet for faces of "
+                f"{self.net.side} pixels; it is a {type(frozen.module).__name__} for {side}"
+            )
+        return frozen
+
+    @property
+    def keys(self) -> tuple[ViewKey, ...]:
+        """The face that is to be redrawn."""
+        return (talk_view(self.crop),)
+
+    def keep(self, _sample: Sample, views: Views) -> dict[str, Tensor]:
+        """Keep the longest track's faces and the sound of its time; see `kept_talk`."""
+        return kept_talk(views, self.keys[0], SHORTEST)
+
+    def fit_to(self, clips: Sequence[Kept]) -> None:  # noqa: ARG002
+        """Load the expert, and note it as a supervisor."""
+        self.supervisors = tuple(sorted({*self.supervisors, self.expert.sha256}))
+
+    def example(self, clips: Sequence[Kept], rng: np.random.Generator) -> dict[str, Tensor]:
+        """Draw a window of five frames and another one of the same clip; see `window`."""
+        clip = clips[int(rng.integers(len(clips)))]
+        n = clip.shapes["faces"][0] - WINDOW + 1
+        start, other = (int(k) for k in rng.choice(n, 2, replace=False))
+        return self.window(clip, start, other)
+
+    def window(self, clip: Kept, start: int, other: int) -> dict[str, Tensor]:
+        """Read five frames, what the generator is fed for them, and what the expert hears.
+
+        Args:
+            clip: Where from.
+            start: First of the frames to be drawn.
+            other: First of those that show the person.
+
+        Returns:
+            "faces" and "reference" uint8 (5, 3, S, S), "sound" float32 (5, 80, 16), a chunk for
+            each frame, and "mel" float32 (80, 16), that of the window.
+        """
+        columns = [first_column(start + k - self.net.lead) for k in range(WINDOW)]
+        chunks = mel_chunks(clip.array("mel"), [*columns, first_column(start)])
+        return {
+            "faces": clip.array("faces", start, start + WINDOW),
+            "reference": clip.array("faces", other, other + WINDOW),
+            "sound": chunks[:WINDOW],
+            "mel": chunks[WINDOW],
+        }
+
+    def loss(self, batch: Any) -> Tensor:
+        """Sum the generator's and the discriminator's loss, which share no gradient."""
+        c = self.config
+        real, drawn = self._pair(batch)
+        sync = c.sync_weight if self.syncing else 0.0
+        adversarial = c.adversarial_weight if self.global_step >= c.adversarial_from else 0.0
+        off = F.l1_loss(drawn, real)
+        self.log("L1", 255 * off)
+        total = (1 - sync - adversarial) * off
+        if sync:
+            out_of_sync = self._sync_loss(batch["mel"], drawn)
+            self.log("sync loss", out_of_sync)
+            total = total + sync * out_of_sync
+        if adversarial:
+            fooled, judged = self._quality_losses(real.flatten(0, 1), drawn.flatten(0, 1))
+            self.log("adversarial loss", fooled)
+            self.log("discriminator's loss", judged)
+            total = total + adversarial * fooled + judged
+        return total
+
+    def _pair(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """Return real and drawn faces of a batch, (B, 5, 3, S, S) each, 0 to 1."""
+        real, reference = (batch[name].float() / 255 for name in ("faces", "reference"))
+        drawn = self.draw(real.flatten(0, 1), reference.flatten(0, 1), batch["sound"].flatten(0, 1))
+        return real, drawn.float().unflatten(0, real.shape[:2])
+
+    def draw(self, faces: Tensor, reference: Tensor, sound: Tensor) -> Tensor:
+        """Redraw faces.
+
+        Args:
+            faces: float32 (n, 3, S, S), 0 to 1; of the lower half nothing is seen.
+            reference: float32 (n, 3, S, S), 0 to 1, the same person.
+            sound: float32 (n, 80, 16).
+
+        Returns:
+            (n, 3, S, S), 0 to 1.
+        """
+        upper = torch.arange(faces.shape[2], device=faces.device) < faces.shape[2] // 2
+        drawn: Tensor = self.net(sound[:, None], torch.cat([faces * upper[:, None], reference], 1))
+        return drawn
+
+    def _sync_loss(self, mel: Tensor, faces: Tensor) -> Tensor:
+        """How little the expert holds lips and sound for one, from (B, 80, 16), (B, 5, 3, S, S)."""
+        expert = self.expert.to(self.device).module
+        heard, seen = expert(mel[:, None], expert.look(faces)[:, 0])
+        return cosine_loss(heard, seen, heard.new_ones(len(heard)))
+
+    def _quality_losses(self, real: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """Losses of the generator, which would be taken for real, and of the discriminator."""
+        held = {name: value.detach() for name, value in self.critic.named_parameters()}
+        fooled = _cross_entropy(torch.func.functional_call(self.critic, held, (drawn,)), 1.0)
+        judged = _cross_entropy(self.critic(real), 1.0)
+        return fooled, judged + _cross_entropy(self.critic(drawn.detach()), 0.0)
+
+    def configure_optimizers(self) -> Any:
+        """Make the Adam of the reference; each parameter is a matter of its own to it."""
+        c = self.config
+        groups = [{"params": list(net.parameters())} for net in (self.net, self.critic)]
+        optimizer = torch.optim.Adam(groups, c.lr, (0.5, 0.999), weight_decay=c.weight_decay)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def assess(self, clips: Sequence[Kept]) -> tuple[Figure, ...]:
+        """Draw four windows of each clip; from the first good sync loss on, the expert counts.
+
+        Returns:
+            "loss", the weighted sum of the next two as if the expert counted; "L1" in gray levels;
+            "sync loss"; and that of the true faces.
+        """
+        rows = []
+        for clip in clips:
+            n = clip.shapes["faces"][0] - WINDOW + 1
+            starts = np.linspace(0, n - 1, MEASURED).round().astype(int).tolist()
+            windows = [self.window(clip, k, (k + n // 2) % n) for k in starts]
+            batch = {name: value.to(self.device) for name, value in self.collate(windows).items()}
+            real, drawn = self._pair(batch)
+            off = float(F.l1_loss(drawn, real))
+            sync, true = (float(self._sync_loss(batch["mel"], faces)) for faces in (drawn, real))
+            share = self.config.sync_weight
+            rows.append(((1 - share) * off + share * sync, 255 * off, sync, true))
+        names = ("loss", "L1", "sync loss", "sync loss of true faces")
+        columns = zip(*rows, strict=True)
+        figures = tuple(Figure.mean(n, list(c)) for n, c in zip(names, columns, strict=True))
+        self.syncing |= figures[2].value < self.config.sync_below
+        return figures
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Note whether the expert counts."""
+        checkpoint["syncing"] = self.syncing
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on as it was."""
+        self.syncing = checkpoint["syncing"]
+
+    # Generation
+
+    def frames(self, request: Request) -> Iterator[Tensor]:
+        """Yield the edited video; see `Generator.frames`.
+
+        Raises:
+            GenerationError: No face is seen, or a still shows several, or the speech is empty.
+        """
+        self.net.eval()
+        editor = FaceEditor(request, self.detector, self.crop.regions, self.net.side)
+        opacity = soft_edge(self.net.side, self.config.feather)
+        still = None if self.config.reference == "same" else self._identity(request)
+        for piece in editor.pieces(self.batch or 1):
+            faces = self._redrawn(request, piece, still) if len(piece.faces) else piece.faces
+            yield editor.paste(piece, faces, opacity)
+        self.unedited = editor.unedited
+
+    @torch.inference_mode()
+    def _redrawn(self, request: Request, piece: Piece, still: Tensor | None) -> Tensor:
+        """Redraw a piece's faces, float (m, 3, S, S), 0 to 255."""
+        faces = piece.faces.to(self.device).float() / 255
+        reference = faces if still is None else still.expand_as(faces)
+        sound = self._sound(request, piece.numbers.tolist()).to(self.device)
+        with full_precision():
+            return 255 * self.draw(faces, reference, sound)
+
+    def _identity(self, request: Request) -> Tensor:
+        """Cut the face out of the identity still, (1, 3, S, S), 0 to 1."""
+        still, track = face_of_still(request, self.detector)
+        face = cut_transformed(still, self.crop.regions(track), self.net.side, antialias=True)
+        return face.to(self.device).float() / 255
+
+    def _sound(self, request: Request, numbers: Sequence[int]) -> Tensor:
+        """Compute the sound of some frames, ascending; float32 (n, 80, 16)."""
+        speech: Speech = given(request.speech)
+        columns = [first_column(k - self.net.lead, request.fps) for k in numbers]
+        total = 1 + len(speech.waveform) * COLUMNS_PER_SECOND // speech.sample_rate
+        # At least one column, which frames beyond the end do not see.
+        low = min(max(columns[0], 0), total - 1)
+        high = max(min(columns[-1] + COLUMNS, total), low + 1)
+        mel = mel_columns(speech.waveform, low, high)
+        return mel_chunks(mel, [column - low for column in columns])
+
+
+def soft_edge(side: int, feather: float) -> Tensor:
+    """Make the opacity of a face that is put back, float32 (side, side), 1 but for its edge."""
+    if feather == 0:
+        return torch.ones(side, side)
+    at = torch.arange(side) + 0.5
+    ramp = (torch.minimum(at, side - at) / (feather * side)).clamp(max=1)
+    return torch.minimum(ramp[:, None], ramp[None])
+
+
+def _cross_entropy(real: Tensor, target: float) -> Tensor:
+    # Probabilities near 0 and 1 need more digits than bfloat16 has.
+    with torch.autocast(real.device.type, enabled=False):
+        return F.binary_cross_entropy(real.float(), torch.full_like(real.float(), target))
+
+
+def _load_expert(name: str) -> Frozen[Any]:
+    if "/" in name:
+        return load_bundle(Path(name))
+    parsed = parse_name(name)
+    module = registry("networks").load(parsed.stem)
+    if parsed.variant not in module.VARIANTS:
+        known = ", ".join(f"{parsed.stem}.{variant}" for variant in module.VARIANTS)
+        raise UnknownName(f"no network '{name}'; there are {known}")
+    loaded: Frozen[Any] = module.load(parsed.variant)
+    return loaded
+
+
+def _is_official(weights: str) -> bool:
+    return weights in OFFICIAL or Path(weights).suffix == ".pth"
+
+
+def _official_file(source: str) -> Path:
+    from tfbench.core.assets import locate
+
+    return locate(source) if source in OFFICIAL else Path(source)
