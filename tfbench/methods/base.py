@@ -86,12 +86,20 @@ class Generator(ABC):
         """Return a finished file for this request, which is then scored as it is."""
         return None
 
+    def ready(self) -> None:  # noqa: B027
+        """Refuse to make any video where something lacks that no request brings.
+
+        Raises:
+            GenerationError: Names it, such as trained weights.
+        """
+
     def check(self, request: Request) -> None:
         """Refuse a request that lacks something.
 
         Raises:
             GenerationError: Names what is missing.
         """
+        self.ready()
         absent = sorted(need for need in self.needs if getattr(request, need) is None)
         if absent:
             raise GenerationError(
@@ -201,18 +209,17 @@ class Method(Generator, Trainee):
         """Return the networks that a bundle holds."""
         return {name: getattr(self, name) for name in self.PARTS}
 
-    def check(self, request: Request) -> None:
-        """Refuse a request that lacks something, and to generate without trained weights.
+    def ready(self) -> None:
+        """Refuse to generate without trained weights.
 
         Raises:
-            GenerationError: Names what is missing.
+            GenerationError: There are none.
         """
         if not self._weights:
             raise GenerationError(
                 f"{self.label} has no trained weights; train it with `tfbench train "
-                f"{self.label}` and give its bundle, weights=runs/train/.../bundle"
+                f"{self.label}` and give its bundle, --set weights=runs/train/.../bundle"
             )
-        super().check(request)
 
     def provenance(self) -> dict[str, Any]:
         """Return settings and the sha256 of the networks."""

@@ -90,6 +90,7 @@ class Wav2LipConfig(MethodConfig):
             "wav2lip-gan", or the path of a .pth file.
         batch: Windows of five frames in a step.
         width: Channels of the generator's first layer; the others are multiples of it.
+        decoder_width: The same of the decoder.
         most: No layer has more channels.
         side: Of the faces, pixels.
         critic_width: Channels of the discriminator's first layer.
@@ -117,6 +118,7 @@ class Wav2LipConfig(MethodConfig):
     decay: Literal["cosine", "none"] = "none"
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     width: Positive = 16
+    decoder_width: Positive = 16
     most: Positive = 512
     side: Positive = 96
     critic_width: Positive = 32
@@ -152,7 +154,7 @@ class Wav2Lip(Method):
     def begin(self) -> None:
         """Make the generator and the discriminator; the latter is not part of a bundle."""
         c = self.config
-        self.net = LipGenerator(c.width, c.most, c.side, c.smooth, c.below, c.lead)
+        self.net = LipGenerator(c.width, c.most, c.side, c.smooth, c.below, c.lead, c.decoder_width)
         self.critic = QualityDiscriminator(c.critic_width, c.most, c.side)
         self.syncing = False
 
