@@ -80,6 +80,16 @@ def given(key: str, value: Path | None) -> list[str]:
     return [] if value is None else [f"{key}={value}"]
 
 
+def check_words(
+    generator: Generator, dataset: Dataset, metrics: str | None, evaluators: str
+) -> None:
+    """Refuse what no clip can make right, before any clip is made or read."""
+    from tfbench.evaluation.evaluators import check_names
+
+    generator.ready()
+    check_names(names(metrics), evaluators, dataset.evaluators)
+
+
 def plan(
     generator: Generator,
     dataset: Dataset,
@@ -95,7 +105,6 @@ def plan(
     from tfbench.evaluation.evaluators import choose, longest_clip
     from tfbench.evaluation.run import Evaluation
 
-    generator.ready()
     chosen = choose(
         names(metrics),
         evaluators,

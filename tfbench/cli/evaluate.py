@@ -36,6 +36,7 @@ def evaluate_command(
     """Evaluate a method on a data set: make the videos, score them, update the leaderboard."""
     generator = common.build("methods", method, setting or [])
     samples = common.build("datasets", dataset, (data or []) + common.given("root", root))
+    common.check_words(generator, samples, metrics, evaluators)
     pairing = common.build("protocols", protocol, common.given("pairs", pairs))
     used = pairing.pairs(samples)[:limit]
     datasets.prepare(samples, sorted({row for p in used for row in (p.driving, p.appearance)}))

@@ -46,6 +46,7 @@ def score(
     dataset = Folder(FolderConfig(ref or pred, label=dataset_name))
     protocol = SelfProtocol() if ref else AloneProtocol()
     generator = Files(FilesConfig(pred, label=name))
+    common.check_words(generator, dataset, metrics, evaluators)
     _compare(dataset, generator, pred, ref)
     evaluation = common.plan(
         generator, dataset, protocol, metrics, evaluators, folder=out, limit=limit

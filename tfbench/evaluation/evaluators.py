@@ -39,6 +39,7 @@ __all__ = [
     "AUTO",
     "Chosen",
     "build_metric",
+    "check_names",
     "choose",
     "evaluator_set",
     "evaluator_sets",
@@ -238,6 +239,24 @@ def choose(
         else:
             metrics.append(metric)
     return Chosen(tuple(metrics), left_out)
+
+
+def check_names(names: list[str] | None, evaluators: str, own: str | None = None) -> None:
+    """Refuse names that mean nothing, before any clip is read.
+
+    Args:
+        names: As for `choose`.
+        evaluators: As for `choose`.
+        own: As for `choose`.
+
+    Raises:
+        UnknownName: There is no such metric, definition, evaluator set or network.
+        ConfigError: The set's name cannot be read.
+    """
+    evaluator_set(evaluators, own)
+    for name in names or ():
+        parsed = parse_name(name)
+        registry("metrics").load(parsed.stem).check_definition(parsed.variant)
 
 
 def _refuse_without_truth(metric: TalkingFaceMetric, protocol: Protocol) -> None:

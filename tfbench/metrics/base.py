@@ -54,14 +54,21 @@ class TalkingFaceMetric(torchmetrics.Metric):
 
     def __init__(self, definition: str | None = None, network: Frozen[Any] | None = None) -> None:
         super().__init__()
-        if definition is not None and definition not in self.definitions:
-            known = ", ".join(self.definitions)
-            raise UnknownName(
-                f"metric {self.name} has no definition '{definition}'; it has {known}"
-            )
+        self.check_definition(definition)
         self.definition = definition or self.default_definition()
         self.network = network
         self._row_types: dict[str, torch.dtype] = {}
+
+    @classmethod
+    def check_definition(cls, definition: str | None) -> None:
+        """Refuse the name of a definition that there is not; None stands for the usual one.
+
+        Raises:
+            UnknownName: Says which there are.
+        """
+        if definition is not None and definition not in cls.definitions:
+            known = ", ".join(cls.definitions)
+            raise UnknownName(f"metric {cls.name} has no definition '{definition}'; it has {known}")
 
     @classmethod
     def default_definition(cls, longest: int | None = None) -> str:  # noqa: ARG003
