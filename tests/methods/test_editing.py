@@ -1,5 +1,7 @@
 """Finding, cutting out and pasting back the face that is edited."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -86,6 +88,26 @@ def test_stills_are_spread_over_the_frames_that_show_the_face(detector):
     assert (faces[0].float() - faces[1]).abs().mean() < 0.7 * (
         moved.float() - faces[0]
     ).abs().mean()
+
+
+def test_a_hard_edge_is_not_dark(detector):
+    made = editor(of_still(identity=photograph().clone()), detector)
+    piece = next(made.pieces(1))
+    piece.frames[:] = 200
+    same = made.paste(piece, torch.full((1, 3, SIZE, SIZE), 200.0), torch.ones(SIZE, SIZE))
+    assert torch.equal(same, piece.frames)
+
+
+def test_stills_that_show_nobody_come_from_the_source(detector):
+    grey = torch.full_like(photograph(), 128)
+    request = of_video(6, 0.2)
+    made = editor(request, detector)
+    own = made.faces_at(made.spread(1))
+    assert torch.equal(made.stills(replace(request, identity=grey), 1), own)
+    assert torch.equal(made.stills(request, 3), made.faces_at(made.spread(3)))
+    assert not torch.equal(made.stills(request, 1), own)
+    with pytest.raises(GenerationError, match="must show exactly one face"):
+        editor(of_still(), detector).stills(of_still(identity=grey), 1)
 
 
 def test_what_cannot_be_edited_is_refused(detector):

@@ -238,6 +238,19 @@ def test_five_stills_are_taken_from_the_source_or_repeat(bundle: Path, tmp_path:
     assert len(video(five, of_still(0.1))) == 2
 
 
+def test_sound_ends_with_a_source_that_stops(method: Speech2Vid, tmp_path: Path):
+    clip = method.generate(of_video(6, 1.0, length="stop"), tmp_path / "out.mp4")
+    assert clip.video.n_frames == 6
+    assert clip.speech.seconds == pytest.approx(6 / 25, abs=0.07)  # a packet of AAC has 64 ms
+
+
+def test_what_training_begins_with_does_not_generate(bundle: Path):
+    begun = Speech2Vid(Speech2VidConfig(**SMALL, init=str(bundle)))
+    with pytest.raises(GenerationError, match="has no trained weights"):
+        begun.ready()
+    assert any(p.requires_grad for p in begun.parameters())
+
+
 def test_weights_and_who_is_who(bundle: Path, method: Speech2Vid, monkeypatch, tmp_path: Path):
     assert method.label == f"speech2vid.{bundle.parent.name}"
     method.named = "speech2vid.tiny+no_deblur"

@@ -272,7 +272,7 @@ def kept_talk(views: Views, key: ViewKey, least: int) -> dict[str, Tensor]:
     return {"faces": part.values[:n], "mel": log_mel(waveform[: n * SAMPLES_PER_FRAME])}
 
 
-def first_column(frame: int, fps: Fraction = FPS) -> int:
+def first_column(frame: int | Fraction, fps: Fraction = FPS) -> int:
     """Return the mel column at which a frame begins, 80 a second; negative before the first."""
     return int(COLUMNS_PER_SECOND * frame // fps)
 

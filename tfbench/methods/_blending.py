@@ -84,12 +84,14 @@ def face_region(size: int, *, whole: bool) -> Tensor:
     Returns:
         bool (size, size): an ellipse around the face, or the part of it below the eyes.
     """
-    places = (torch.arange(size) + 0.5) / size
-    x, y = places[None], places[:, None]
-    # The template has the eyes at 0.30 of the side, the mouth at 0.72; a chin reaches 0.93. The
-    # border has to lie on skin, or blending carries the background's colour into the face.
-    inside = ((x - 0.5) / 0.26) ** 2 + ((y - 0.54) / 0.40) ** 2 < 1
-    return inside if whole else inside & (y > 0.40)
+    # It is kept: what is made while nothing is learned could not be used where something is.
+    with torch.inference_mode(mode=False):
+        places = (torch.arange(size) + 0.5) / size
+        x, y = places[None], places[:, None]
+        # The template has the eyes at 0.30 of the side, the mouth at 0.72; a chin reaches 0.93. The
+        # border has to lie on skin, or blending carries the background's colour into the face.
+        inside = ((x - 0.5) / 0.26) ** 2 + ((y - 0.54) / 0.40) ** 2 < 1
+        return inside if whole else inside & (y > 0.40)
 
 
 def _crossed(inside: Tensor) -> Tensor:

@@ -89,6 +89,8 @@ class FaceEditor:
         size: int,
     ) -> None:
         self.size = size
+        self.place = place
+        self.detector = detector
         self.unedited = 0
         self.n_frames = n_frames_for(request)
         if request.source is not None:
@@ -118,6 +120,31 @@ class FaceEditor:
             for frames in self.video.frames(0, min(n, self.n_frames - first), most):
                 yield self._piece(first, first % n, frames)
                 first += len(frames)
+
+    def stills(self, request: Request, n: int) -> Tensor:
+        """Cut out the faces that show the person, uint8 (n, 3, S, S).
+
+        They are those of the request's stills, over again where these are fewer. With a source,
+        and fewer stills or one that does not show exactly one face, they are the source's own,
+        evenly spread over its frames.
+
+        Raises:
+            GenerationError: A still does not show exactly one face, and there is no source.
+        """
+        there = 0 if request.identity is None else len(request.identity)
+        if request.source is None:
+            return torch.cat([self._still(request, k % max(there, 1)) for k in range(n)])
+        try:
+            if there >= n:
+                return torch.cat([self._still(request, k) for k in range(n)])
+        except GenerationError:
+            # Such as a video whose first frame, the usual still, shows nobody or two people.
+            return self.faces_at(self.spread(n))
+        return self.faces_at(self.spread(n))
+
+    def _still(self, request: Request, which: int) -> Tensor:
+        still, track = face_of_still(request, self.detector, which)
+        return cut_transformed(still, self.place(track), self.size, antialias=True)
 
     def faces_at(self, numbers: Sequence[int]) -> Tensor:
         """Cut the face out of single frames of the source, uint8 (k, 3, S, S).
@@ -234,10 +261,9 @@ def _paste(frame: Tensor, face: Tensor, matrix: Tensor, opacity: Tensor) -> None
     )
     places = torch.stack([x, y, torch.ones_like(x)], -1).double() @ whole[:2].T
     grid = (places * 2 / (size - 1) - 1).float()[None]
-    layers = torch.cat([face, opacity[None]])[None]
-    sampled = F.grid_sample(layers, grid, "bilinear", "zeros", align_corners=True)[0]
+    # Opacity falls to nothing beyond the face; its colour must not fall with it.
+    alpha = F.grid_sample(opacity[None, None], grid, "bilinear", "zeros", align_corners=True)[0]
+    colour = F.grid_sample(face[None], grid, "bilinear", "border", align_corners=True)[0]
     window = frame[:, int(low[1]) : int(high[1]), int(low[0]) : int(high[0])]
-    alpha = sampled[3]
-    # Where opacity falls to nothing the sampled colour has fallen with it only beyond the face.
-    mixed = window.float() * (1 - alpha) + sampled[:3] * alpha
+    mixed = window.float() * (1 - alpha) + colour * alpha
     window.copy_(mixed.round().clamp(0, 255).to(torch.uint8))

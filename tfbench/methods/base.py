@@ -7,7 +7,7 @@ is a generator that is also a LightningModule and is trained as evaluators are.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -124,6 +124,9 @@ class Generator(ABC):
         self.check(request)
         note = f"method={self.label}; {comment}" if comment else f"method={self.label}"
         speech = request.speech or (request.oracle.clip.speech if request.oracle else None)
+        if speech and request.source and request.length == "stop":
+            seconds = request.source.video.n_frames / request.fps
+            speech = replace(speech, waveform=speech.waveform[: int(seconds * speech.sample_rate)])
         with storage_errors(out.parent):
             out.parent.mkdir(parents=True, exist_ok=True)
             write_video(out, self.frames(request), request.fps, speech, comment=note)
@@ -181,8 +184,12 @@ class Method(Generator, Trainee):
         """How many frames of the last video showed no face and were left as they were."""
         self.begin()
         self._weights: dict[str, str] = {}
-        for source in filter(None, (self.config.init, self.config.weights)):
-            self._take(source)
+        if self.config.init:
+            self._take(self.config.init)
+            # It is what training begins with, and nothing to generate with.
+            self._weights = {}
+        if self.config.weights:
+            self._take(self.config.weights)
 
     def begin(self) -> None:
         """Make the networks with random weights, as the settings say; set as attributes."""

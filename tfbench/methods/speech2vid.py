@@ -39,11 +39,11 @@ from tfbench.core.assets import locate
 from tfbench.core.errors import Unscorable
 from tfbench.core.types import FPS, Need, TrackSettings, ViewKey
 from tfbench.evaluators.base import Figure, Positive, Share
-from tfbench.faces.align import AlignedFace, cut_transformed
+from tfbench.faces.align import AlignedFace
 from tfbench.media.spectral import MfccSettings
 from tfbench.media.windows import mfcc_columns
 from tfbench.methods._blending import PoissonBlend, face_region
-from tfbench.methods._editing import FaceEditor, face_of_still
+from tfbench.methods._editing import FaceEditor
 from tfbench.methods._speech2vid_nets import (
     COLUMNS,
     Deblur,
@@ -52,6 +52,7 @@ from tfbench.methods._speech2vid_nets import (
     gaussian_blur,
 )
 from tfbench.methods.base import Method, MethodConfig, given
+from tfbench.nets.frozen import full_precision
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -309,7 +310,8 @@ class Speech2Vid(Method):
     @torch.inference_mode()
     def _looked(self, request: Request, editor: FaceEditor) -> list[Tensor]:
         """Encode the stills, once for the whole video."""
-        return self.generator.look(self._stills(request, editor).to(self.device) / 255)
+        with full_precision():
+            return self.generator.look(self._stills(request, editor).to(self.device) / 255)
 
     @torch.inference_mode()
     def _drawn(self, request: Request, numbers: Tensor, looked: Sequence[Tensor]) -> Tensor:
@@ -317,25 +319,14 @@ class Speech2Vid(Method):
         first, last = int(numbers[0]), int(numbers[-1])
         waveform = given(request.speech).waveform
         windows = sound_windows(waveform, first, last + 1 - first, request.fps)
-        drawn = self.generator.draw(windows[numbers - first].to(self.device), looked)
-        return 255 * (self.sharpener(drawn) if self.config.deblur else drawn).clamp(0, 1)
+        with full_precision():
+            drawn = self.generator.draw(windows[numbers - first].to(self.device), looked)
+            return 255 * (self.sharpener(drawn) if self.config.deblur else drawn).clamp(0, 1)
 
     def _stills(self, request: Request, editor: FaceEditor) -> Tensor:
-        """Choose and register the stills, float (1, 3 N, S, S), 0 to 255.
-
-        They are those of the request, or, where these are too few and there is a source, frames
-        evenly spread over the source; otherwise those that there are repeat.
-        """
-        n, there = self.generator.settings["stills"], len(given(request.identity))
-        if there < n and request.source is not None:
-            faces = editor.faces_at(editor.spread(n))
-        else:
-            faces = torch.cat([self._registered(request, k % there) for k in range(n)])
+        """Choose and register the stills, float (1, 3 N, S, S), 0 to 255."""
+        faces = editor.stills(request, self.generator.settings["stills"])
         return faces.flatten(0, 1)[None].float()
-
-    def _registered(self, request: Request, which: int) -> Tensor:
-        still, track = face_of_still(request, self.detector, which)
-        return cut_transformed(still, self.crop.regions(track), self.crop.size, antialias=True)
 
 
 def sound_windows(waveform: Tensor, first: int, n: int, fps: Fraction) -> Tensor:

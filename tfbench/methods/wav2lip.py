@@ -45,7 +45,7 @@ from torch.nn import functional as F
 
 from tfbench.core.errors import ConfigError, UnknownName
 from tfbench.core.registry import parse_name, registry
-from tfbench.core.types import Need, ViewKey
+from tfbench.core.types import FPS, Need, ViewKey
 from tfbench.evaluators.base import Figure, Positive, Share
 from tfbench.evaluators.color_syncnet import (
     COLUMNS_PER_SECOND,
@@ -55,9 +55,8 @@ from tfbench.evaluators.color_syncnet import (
     mel_chunks,
     talk_view,
 )
-from tfbench.faces.align import cut_transformed
 from tfbench.media.windows import mel_columns
-from tfbench.methods._editing import FaceEditor, face_of_still
+from tfbench.methods._editing import FaceEditor
 from tfbench.methods._wav2lip_nets import LipGenerator, QualityDiscriminator, load_generator
 from tfbench.methods.base import Method, MethodConfig, given
 from tfbench.nets.bundle import load_bundle
@@ -175,7 +174,8 @@ class Wav2Lip(Method):
         """As for every method; official checkpoints are named by their asset or file."""
         if not _is_official(self.config.weights):
             return super().label
-        return self.named or f"{self.name}.{Path(self.config.weights).stem}"
+        _, plus, overlays = self.named.partition("+")
+        return f"{self.name}.{Path(self.config.weights).stem}{plus}{overlays}"
 
     def _take(self, source: str) -> None:
         if not _is_official(source):
@@ -222,6 +222,10 @@ class Wav2Lip(Method):
     def keep(self, _sample: Sample, views: Views) -> dict[str, Tensor]:
         """Keep the longest track's faces and the sound of its time; see `kept_talk`."""
         return kept_talk(views, self.keys[0], SHORTEST)
+
+    def on_train_start(self) -> None:
+        """Move the expert; inside a measurement its weights would be fit for nothing else."""
+        self.expert.to(self.device)
 
     def fit_to(self, clips: Sequence[Kept]) -> None:  # noqa: ARG002
         """Load the expert, and note it as a supervisor."""
@@ -363,7 +367,7 @@ class Wav2Lip(Method):
         self.net.eval()
         editor = FaceEditor(request, self.detector, self.crop.regions, self.net.side)
         opacity = soft_edge(self.net.side, self.config.feather)
-        still = None if self.config.reference == "same" else self._identity(request)
+        still = None if self.config.reference == "same" else self._identity(request, editor)
         for piece in editor.pieces(self.batch or 1):
             faces = self._redrawn(request, piece, still) if len(piece.faces) else piece.faces
             yield editor.paste(piece, faces, opacity)
@@ -378,16 +382,16 @@ class Wav2Lip(Method):
         with full_precision():
             return 255 * self.draw(faces, reference, sound)
 
-    def _identity(self, request: Request) -> Tensor:
-        """Cut the face out of the identity still, (1, 3, S, S), 0 to 1."""
-        still, track = face_of_still(request, self.detector)
-        face = cut_transformed(still, self.crop.regions(track), self.net.side, antialias=True)
-        return face.to(self.device).float() / 255
+    def _identity(self, request: Request, editor: FaceEditor) -> Tensor:
+        """Return the face of the identity still, (1, 3, S, S), 0 to 1."""
+        return editor.stills(request, 1).to(self.device).float() / 255
 
     def _sound(self, request: Request, numbers: Sequence[int]) -> Tensor:
         """Compute the sound of some frames, ascending; float32 (n, 80, 16)."""
         speech: Speech = given(request.speech)
-        columns = [first_column(k - self.net.lead, request.fps) for k in numbers]
+        # What was learnt at 25 frames a second is a time, not a number of frames.
+        lead = self.net.lead * request.fps / FPS
+        columns = [first_column(k - lead, request.fps) for k in numbers]
         total = 1 + len(speech.waveform) * COLUMNS_PER_SECOND // speech.sample_rate
         # At least one column, which frames beyond the end do not see.
         low = min(max(columns[0], 0), total - 1)

@@ -210,6 +210,8 @@ def _fit(
     if begun >= config.steps:
         return Outcome(BEFORE, begun, (), folder.bundle)
     data = Examples(trainee, kept[0].clips)
+    # Networks that were loaded come in evaluation mode, and Lightning leaves modes as they are.
+    trainee.train()
     resumed = folder.checkpoint if folder.checkpoint.is_file() else None
     if resumed:
         told.line(f"going on at step {begun}")
