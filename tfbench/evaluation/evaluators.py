@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfbench.core.assets import state
@@ -25,7 +24,7 @@ from tfbench.core.config import load_mapping
 from tfbench.core.errors import ConfigError, InputError, MissingAsset, TfbenchError, UnknownName
 from tfbench.core.paths import configs_dir
 from tfbench.core.registry import parse_name, registry
-from tfbench.nets.bundle import load_bundle
+from tfbench.nets.bundle import is_bundle, load_network, network_file
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -78,8 +77,8 @@ def evaluator_set(name: str, own: str | None = None) -> dict[str, str]:
         if not (metric and equals and network):
             raise ConfigError(f"'{change}' in '{name}' is not metric=network")
         registry("metrics").find(metric.partition(".")[0])
-        if not metric.endswith(DEFINITION) and not _is_bundle(network):
-            _network_file(network)
+        if not metric.endswith(DEFINITION) and not is_bundle(network):
+            network_file(network)
         mapping[metric] = network
     return mapping
 
@@ -104,37 +103,8 @@ def _auto(own: str | None) -> dict[str, str]:
 
 def is_here(network: str) -> bool:
     """Tell whether a network's file is on this machine, without loading or hashing it."""
-    asset = _network_file(network).VARIANTS[parse_name(network).variant]
+    asset = network_file(network).VARIANTS[parse_name(network).variant]
     return not asset or state(asset) == "present"
-
-
-def load_network(name: str) -> Frozen[Any]:
-    """Load a network by its name, `stem.variant`, or out of the bundle of a training.
-
-    Raises:
-        UnknownName: There is no such network or variant.
-        MissingAsset: Its file is not on this machine.
-        AssetError: Its file is not what it should be.
-    """
-    if _is_bundle(name):
-        return load_bundle(Path(name))
-    module = _network_file(name)
-    network: Frozen[Any] = module.load(parse_name(name).variant)
-    return network
-
-
-def _is_bundle(name: str) -> bool:
-    return "/" in name
-
-
-def _network_file(name: str) -> Any:
-    """Return the module of a network, having checked that it knows the variant."""
-    parsed = parse_name(name)
-    module = registry("networks").load(parsed.stem)
-    if parsed.variant not in module.VARIANTS:
-        known = ", ".join(f"{parsed.stem}.{variant}" for variant in module.VARIANTS)
-        raise UnknownName(f"no network '{name}'; there are {known}")
-    return module
 
 
 def build_metric(

@@ -191,9 +191,9 @@ class Method(Generator, Trainee):
         if self.config.weights:
             self._take(self.config.weights)
 
+    @abstractmethod
     def begin(self) -> None:
         """Make the networks with random weights, as the settings say; set as attributes."""
-        raise NotImplementedError
 
     @property
     def label(self) -> str:

@@ -43,8 +43,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tfbench.core.errors import ConfigError, UnknownName
-from tfbench.core.registry import parse_name, registry
+from tfbench.core.errors import ConfigError
 from tfbench.core.types import FPS, Need, ViewKey
 from tfbench.evaluators.base import Figure, Positive, Share
 from tfbench.evaluators.color_syncnet import (
@@ -59,7 +58,7 @@ from tfbench.media.windows import mel_columns
 from tfbench.methods._editing import FaceEditor
 from tfbench.methods._wav2lip_nets import LipGenerator, QualityDiscriminator, load_generator
 from tfbench.methods.base import Method, MethodConfig, given
-from tfbench.nets.bundle import load_bundle
+from tfbench.nets.bundle import load_network
 from tfbench.nets.color_syncnet import COLUMNS, WINDOW, ColorSyncNet, cosine_loss
 from tfbench.nets.frozen import Frozen, full_precision, state_sha256
 
@@ -205,7 +204,7 @@ class Wav2Lip(Method):
             ConfigError: The settings name another network, or one for other faces.
             MissingAsset: Its weights are not here.
         """
-        frozen = _load_expert(self.config.expert)
+        frozen = load_network(self.config.expert)
         side = getattr(frozen.module, "side", None)
         if not isinstance(frozen.module, ColorSyncNet) or side != self.net.side:
             raise ConfigError(
@@ -413,18 +412,6 @@ def _cross_entropy(real: Tensor, target: float) -> Tensor:
     # Probabilities near 0 and 1 need more digits than bfloat16 has.
     with torch.autocast(real.device.type, enabled=False):
         return F.binary_cross_entropy(real.float(), torch.full_like(real.float(), target))
-
-
-def _load_expert(name: str) -> Frozen[Any]:
-    if "/" in name:
-        return load_bundle(Path(name))
-    parsed = parse_name(name)
-    module = registry("networks").load(parsed.stem)
-    if parsed.variant not in module.VARIANTS:
-        known = ", ".join(f"{parsed.stem}.{variant}" for variant in module.VARIANTS)
-        raise UnknownName(f"no network '{name}'; there are {known}")
-    loaded: Frozen[Any] = module.load(parsed.variant)
-    return loaded
 
 
 def _is_official(weights: str) -> bool:

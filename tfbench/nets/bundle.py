@@ -12,8 +12,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfbench.core.errors import AssetError, MissingAsset
-from tfbench.core.registry import registry
+from tfbench.core.errors import AssetError, MissingAsset, UnknownName
+from tfbench.core.registry import parse_name, registry
 from tfbench.nets._checkpoint import fill, read_state
 from tfbench.nets.frozen import Frozen
 
@@ -24,15 +24,52 @@ if TYPE_CHECKING:
 
 __all__ = [
     "WEIGHTS",
+    "is_bundle",
     "load_bundle",
+    "load_network",
     "load_part",
     "load_shipped",
+    "network_file",
     "read_record",
     "shipped_record",
 ]
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
 """Where the shipped networks lie."""
+
+
+def load_network(name: str) -> Frozen[Any]:
+    """Load a network by its name, `stem.variant`, or out of the bundle of a training.
+
+    Raises:
+        UnknownName: There is no such network or variant.
+        MissingAsset: Its file is not on this machine.
+        AssetError: Its file is not what it should be.
+    """
+    if is_bundle(name):
+        return load_bundle(Path(name))
+    module = network_file(name)
+    network: Frozen[Any] = module.load(parse_name(name).variant)
+    return network
+
+
+def is_bundle(name: str) -> bool:
+    """Tell whether a name is that of a bundle's folder."""
+    return "/" in name
+
+
+def network_file(name: str) -> Any:
+    """Return the module of a network, having checked that it knows the variant.
+
+    Raises:
+        UnknownName: There is no such network or variant.
+    """
+    parsed = parse_name(name)
+    module = registry("networks").load(parsed.stem)
+    if parsed.variant not in module.VARIANTS:
+        known = ", ".join(f"{parsed.stem}.{variant}" for variant in module.VARIANTS)
+        raise UnknownName(f"no network '{name}'; there are {known}")
+    return module
 
 
 def load_shipped(

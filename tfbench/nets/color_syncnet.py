@@ -263,7 +263,7 @@ def sound_tower(widths: Sequence[int], blocks: Sequence[int]) -> nn.Sequential:
     """
     strides: tuple[int | tuple[int, int], ...] = (1, (3, 1), 3, (3, 2))
     layers, n_in = [], 1
-    for width, stride, n in zip(widths, strides, blocks, strict=False):
+    for width, stride, n in zip(widths[:4], strides, blocks, strict=True):
         layers.append(ConvBlock(n_in, width, 3, stride))
         layers += [ConvBlock(width, width, residual=True) for _ in range(n)]
         n_in = width
