@@ -1,5 +1,6 @@
 import errno
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,7 +11,7 @@ import torch
 
 from tests.evaluation.kill import KILLS
 from tests.evaluation.world import build, digest, make_clips
-from tfbench.core.errors import InputError, StorageError
+from tfbench.core.errors import InputError, StorageError, TfbenchError
 from tfbench.core.types import Need
 from tfbench.evaluation.result import read_result
 from tfbench.evaluation.run import evaluate
@@ -54,14 +55,39 @@ def test_killed_at_random_moments_and_continued_gives_the_same_bytes(clips: Path
     assert whole == continued
 
 
-def test_two_processes_and_an_idle_one_give_the_same_bytes(clips: Path, tmp_path: Path):
+def test_two_processes_give_the_same_bytes_as_one(clips: Path, tmp_path: Path):
     for limit in (None, 1):
         one = replace(build(clips, tmp_path / f"one-{limit}"), limit=limit)
         two = replace(build(clips, tmp_path / f"two-{limit}"), limit=limit)
         evaluate(one, accelerator="cpu")
         evaluate(two, accelerator="cpu", devices=2)
         assert digest(one.folder) == digest(two.folder)
-    assert not (tmp_path / "two-1/rows-1.jsonl").read_bytes()
+
+
+def test_each_case_is_told_of_from_all_processes(clips: Path, tmp_path: Path):
+    told = []
+
+    def note(case, state):
+        told.append((case, state))
+
+    evaluate(build(clips, tmp_path), accelerator="cpu", devices=2, progress=note)
+    assert sorted(told) == [(f"clip {k} é", "scored") for k in range(4)]
+
+
+class Fatal(Generator):
+    """Ends its process, as the system does when memory is short."""
+
+    name = "fatal"
+    needs = frozenset({Need.SOURCE})
+
+    def frames(self, request):
+        os._exit(9)
+
+
+def test_a_killed_process_is_told_in_a_line(clips: Path, tmp_path: Path):
+    evaluation = replace(build(clips, tmp_path), generator=Fatal())
+    with pytest.raises(TfbenchError, match=r"ended early: killed.*--devices 1"):
+        evaluate(evaluation, accelerator="cpu", devices=2)
 
 
 def test_a_finished_run_is_not_done_again(clips: Path, tmp_path: Path):

@@ -40,7 +40,12 @@ OutOption = Annotated[
 LeaderboardsOption = Annotated[
     Path, typer.Option(help="Folder of results and pages; the new result is added there.")
 ]
-DevicesOption = Annotated[int, typer.Option(min=1, help="Processes, one device each.")]
+DevicesOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Processes: a GPU each, or on CPUs a core each; default: one GPU, or all cores."
+    ),
+]
 AcceleratorOption = Annotated[str, typer.Option(help="auto, cpu or gpu.")]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="At most this many cases.")]
 
@@ -143,7 +148,7 @@ def say_left_out(chosen: Chosen) -> None:
 
 
 def run_and_report(
-    evaluation: Evaluation, *, accelerator: str, devices: int, leaderboards: Path
+    evaluation: Evaluation, *, accelerator: str, devices: int | None, leaderboards: Path
 ) -> None:
     """Evaluate, print a table, add the result to the leaderboards.
 
@@ -151,9 +156,10 @@ def run_and_report(
         typer.Exit: With 1 where nothing could be scored, 130 after Ctrl-C.
     """
     from tfbench.evaluation import leaderboard
-    from tfbench.evaluation.run import evaluate
+    from tfbench.evaluation.run import evaluate, usual_devices
 
     total = len(evaluation.pairs())
+    devices = devices or usual_devices(accelerator, total)
     notes.print(f"{total} cases; run folder {evaluation.folder}", highlight=False, soft_wrap=True)
     with _interruptible(evaluation.folder), _progress(total) as advance:
         result = evaluate(evaluation, accelerator=accelerator, devices=devices, progress=advance)

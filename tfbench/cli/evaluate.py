@@ -30,7 +30,7 @@ def evaluate_command(
     out: common.OutOption = None,
     leaderboards: common.LeaderboardsOption = Path("leaderboards"),
     accelerator: common.AcceleratorOption = "auto",
-    devices: common.DevicesOption = 1,
+    devices: common.DevicesOption = None,
     limit: common.LimitOption = None,
 ) -> None:
     """Evaluate a method on a data set: make the videos, score them, update the leaderboard."""

@@ -30,7 +30,7 @@ def score(
     out: common.OutOption = None,
     leaderboards: common.LeaderboardsOption = Path("leaderboards"),
     accelerator: common.AcceleratorOption = "auto",
-    devices: common.DevicesOption = 1,
+    devices: common.DevicesOption = None,
     limit: common.LimitOption = None,
 ) -> None:
     """Score videos that any method made.

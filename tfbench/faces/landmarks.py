@@ -265,11 +265,15 @@ class Window:
         self.corner = low
         (left, top), (right, bottom) = low.astype(int), high.astype(int)
         inside = frame[:, top:bottom, left:right]
-        if self.zoom > 1:
-            large = F.interpolate(inside[None].float(), scale_factor=self.zoom, mode="bilinear")
-            inside = large[0].round().to(torch.uint8)
-        # Stacking planes is several times as fast as copying a permuted view.
-        self.pixels = np.stack(list(inside.cpu().numpy()), axis=-1)
+        if self.zoom == 1:
+            # Stacking planes is several times as fast as copying a permuted view.
+            self.pixels = np.stack(list(inside.cpu().numpy()), axis=-1)
+            return
+        # Colours side by side, as dlib reads them: the same numbers in half the time.
+        small = inside[None].float().contiguous(memory_format=torch.channels_last)
+        large = F.interpolate(small, scale_factor=self.zoom, mode="bilinear")[0]
+        turned = large.round().to(torch.uint8).permute(1, 2, 0)
+        self.pixels = np.ascontiguousarray(turned.cpu().numpy())
 
     def rectangle(self, shift: tuple[float, float] = (0.0, 0.0)) -> tuple[int, int, int, int]:
         """Return dlib's rectangle in the window: left, top, right, bottom, all inclusive.

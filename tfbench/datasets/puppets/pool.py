@@ -6,18 +6,15 @@ Nothing heavy is imported here: the process that hands out the work does not ren
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import shutil
-import signal
-import sys
-import threading
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any
 
 from tfbench.core.errors import StorageError, TfbenchError
 from tfbench.core.machine import cores
+from tfbench.core.processes import begin_worker, worker_context
 from tfbench.datasets.puppets.make import (
     Faces,
     Job,
@@ -144,7 +141,8 @@ def _shared(
     jobs: Sequence[Job], render: Renderer, check: Check, workers: int
 ) -> Generator[Made, None, None]:
     """Make clips in worker processes."""
-    context = _context(render, check)
+    own = render is render_puppets and isinstance(check, Faces)
+    context = worker_context([f"{__package__}._warm" if own else "tfbench.media.video"])
     stop = context.Event()
     with _environment():
         pool = ProcessPoolExecutor(
@@ -177,16 +175,6 @@ def _completed(
             yield made
 
 
-def _context(render: Renderer, check: Check) -> Any:
-    """Choose how workers start: where it can be, as copies of one that has imported everything."""
-    if sys.platform != "linux":
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    own = render is render_puppets and isinstance(check, Faces)
-    context.set_forkserver_preload([f"{__package__}._warm" if own else "tfbench.media.video"])
-    return context
-
-
 @contextlib.contextmanager
 def _environment() -> Iterator[None]:
     """Let processes that are started meanwhile have what `FOR_WORKERS` says."""
@@ -213,8 +201,7 @@ def _start(render: Renderer, check: Check, stop: Event) -> None:
     """Prepare a worker."""
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    begin_worker()
     torch.set_num_threads(1)
 
     def watch(frames: Tensor, attempt: int) -> str | None:
@@ -223,14 +210,6 @@ def _start(render: Renderer, check: Check, stop: Event) -> None:
         return check(frames, attempt)
 
     _tools[:] = [render, watch]
-
-
-def _leave_with_parent() -> None:
-    """End this process when the one that hands out work was killed."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _work(job: Job, wait: bool) -> Made | None:
