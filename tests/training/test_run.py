@@ -187,6 +187,20 @@ def test_held_out_clips_are_not_trained_on(tmp_path: Path):
         train(training, Told(lambda line: None), accelerator="cpu", workers=1)
 
 
+def test_what_is_missing_is_told_before_clips_are_prepared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def gather(self):
+        raise MissingAsset("the supervisor is not here")
+
+    prepared = []
+    monkeypatch.setattr(Line, "gather", gather)
+    monkeypatch.setattr(Grey, "prepare", lambda self, rows, **_: prepared.append(rows))
+    with pytest.raises(MissingAsset, match="the supervisor is not here"):
+        run(tmp_path / "run")
+    assert not prepared
+
+
 def test_an_empty_half_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Grey, "index", lambda self: ())
     with pytest.raises(InputError, match="half 'all' of the data set grey-train has no clip"):

@@ -19,7 +19,7 @@ from tfbench.training.ship import main, ship
 
 COMMAND = (
     "tfbench train syncnet 'lips=[8, 8]' --dataset grid --root ../data/grid --out runs/a "
-    "--workers 2 --data 'speakers=[s1]'"
+    "--workers=2 --data 'speakers=[s1]'"
 )
 
 

@@ -213,6 +213,14 @@ class Trainee(LightningModule, ABC):
             Unscorable: The clip cannot serve; it is left out with the reason.
         """
 
+    def gather(self) -> None:
+        """Load what training needs beside clips, such as a supervisor, before any is prepared.
+
+        Raises:
+            MissingAsset: It is not on this machine.
+            ConfigError: It does not fit the settings.
+        """
+
     def fit_to(self, clips: Sequence[Kept]) -> None:
         """Learn what must be known before the first step, such as the number of classes.
 

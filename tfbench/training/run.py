@@ -130,6 +130,7 @@ def train(
         folder.begin(_run(training), resume=resume)
         seed_everything(training.config.seed, verbose=False)
         trainee = training.kind(training.config)
+        trainee.gather()
         device = "cpu" if accelerator == "cpu" or not torch.cuda.is_available() else "cuda"
         kept = [
             _kept(dataset, trainee, half, told, device, workers)

@@ -10,6 +10,7 @@ held-out data set that is named, and writes
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import shlex
 import sys
@@ -127,7 +128,9 @@ class _MethodPlace(_Place):
 
 def _for_others(command: str) -> str:
     """Return a command without what differs from machine to machine."""
-    words = iter(shlex.split(command))
+    # `--out=X` is the same as `--out X`, a setting `key=value` is not.
+    parted = (w.split("=", 1) if w.startswith("--") else [w] for w in shlex.split(command))
+    words = itertools.chain.from_iterable(parted)
     kept = []
     for word in words:
         if word in MACHINE:
