@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from multiprocessing.queues import Queue
 
     from tfbench.evaluation.protocol import Pair
-    from tfbench.evaluation.run import Evaluation
+    from tfbench.evaluation.task import Evaluation
     from tfbench.evaluation.worker import Settled
 
 __all__ = ["in_processes"]

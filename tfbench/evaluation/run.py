@@ -9,7 +9,7 @@ number.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,61 +22,21 @@ from tfbench.core.machine import cores
 from tfbench.evaluation.pool import in_processes
 from tfbench.evaluation.result import Result, cells_of, provenance, scores_digest
 from tfbench.evaluation.store import load_rows
+from tfbench.evaluation.task import Evaluation
 from tfbench.evaluation.worker import Worker
 from tfbench.preparation.arrays import Arrays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from tfbench.core.types import Score
-    from tfbench.datasets.base import Dataset
-    from tfbench.evaluation.protocol import Pair, Protocol
+    from tfbench.evaluation.protocol import Pair
     from tfbench.evaluation.worker import Settled
-    from tfbench.methods.base import Generator
-    from tfbench.metrics.base import TalkingFaceMetric
 
 __all__ = ["Evaluation", "evaluate", "usual_devices"]
 
 MOST_PROCESSES = 8
 CASES_FOR_A_PROCESS = 4
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """Everything that an evaluation is made of.
-
-    Attributes:
-        generator: What makes the videos.
-        dataset: Where the clips come from.
-        protocol: How they are paired.
-        metrics: What is measured.
-        evaluators: Name of the evaluator set that the metrics' networks come from.
-        folder: The run's folder: rows, features and generated videos; continued if it exists.
-        seed: Of the generator.
-        limit: At most this many cases, the first by id; None takes all.
-    """
-
-    generator: Generator
-    dataset: Dataset
-    protocol: Protocol
-    metrics: tuple[TalkingFaceMetric, ...]
-    evaluators: str
-    folder: Path
-    seed: int = 0
-    limit: int | None = None
-
-    def __post_init__(self) -> None:
-        for label in (self.generator.label, self.dataset.label):
-            if not label or label.startswith(".") or "/" in label or "\\" in label:
-                raise InputError(
-                    f"'{label}' cannot name a method or data set: results lie in folders of that "
-                    "name; leave out slashes and a leading dot"
-                )
-
-    def pairs(self) -> tuple[Pair, ...]:
-        """Return the cases, sorted by id."""
-        return self.protocol.pairs(self.dataset)[: self.limit]
 
 
 def evaluate(

@@ -27,7 +27,7 @@ from tfbench.preparation.views import ClipViews, FaceFinder
 
 if TYPE_CHECKING:
     from tfbench.evaluation.protocol import Pair
-    from tfbench.evaluation.run import Evaluation
+    from tfbench.evaluation.task import Evaluation
     from tfbench.metrics.base import TalkingFaceMetric
 
 __all__ = ["Settled", "Worker"]
