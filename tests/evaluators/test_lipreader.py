@@ -11,18 +11,17 @@ from tfbench.core.config import load_config
 from tfbench.core.errors import ConfigError, InputError, Unscorable
 from tfbench.core.registry import parse_name
 from tfbench.core.types import Clip, Part, Sample, TensorVideo, ViewKey
-from tfbench.evaluators.base import Kept
-from tfbench.evaluators.lipreader import (
+from tfbench.evaluators._mouths import (
     SILENCE,
     UNKNOWN,
-    LipReaderConfig,
-    LipReaderTrainee,
-    _draw_place,
-    _least_frames,
-    _letters,
-    _rate,
-    _run,
+    draw_place,
+    draw_run,
+    error_rate,
+    least_frames,
+    spread_letters,
 )
+from tfbench.evaluators.base import Kept
+from tfbench.evaluators.lipreader import LipReaderConfig, LipReaderTrainee
 from tfbench.faces.crop import FaceBox
 from tfbench.metrics._error_rates import count_errors
 from tfbench.nets.lipreader import ALPHABET, LIPNET, spell
@@ -79,21 +78,21 @@ def test_the_papers_widths_are_settings():
 
 
 def test_letters_are_spread_evenly_over_a_words_time():
-    letters = _letters([("two", 0.2, 0.44), ("it's", 0.6, 0.76)], 22)
+    letters = spread_letters([("two", 0.2, 0.44), ("it's", 0.6, 0.76)], 22)
     text = "".join("_" if k == SILENCE else ALPHABET[k] for k in letters)
     assert text == "_____ttwwoo____it's___"
-    assert (_letters(None, 4) == UNKNOWN).all()
+    assert (spread_letters(None, 4) == UNKNOWN).all()
 
 
 def test_a_run_of_words_has_its_frames_and_its_letters():
     rng = np.random.default_rng(0)
     seen = set()
     for _ in range(200):
-        start, stop, run = _run(TIMES, 50, spell(SENTENCE), rng)
+        start, stop, run = draw_run(TIMES, 50, spell(SENTENCE), rng)
         text = "".join(ALPHABET[n - 1] for n in run)
         seen.add(text)
         assert text in SENTENCE
-        assert stop - start >= _least_frames(run)
+        assert stop - start >= least_frames(run)
         if text == "blue at":
             assert start in {10, 11, 12}
             assert stop in {25, 26, 27}
@@ -102,8 +101,8 @@ def test_a_run_of_words_has_its_frames_and_its_letters():
 
 def test_words_too_quick_for_ctc_are_left_in_their_sentence():
     quick = (("balloon", 0.0, 0.2),)
-    assert _run(quick, 50, spell("balloon"), np.random.default_rng(0))[:2] == (0, 50)
-    assert _least_frames(spell("balloon")) == 9
+    assert draw_run(quick, 50, spell("balloon"), np.random.default_rng(0))[:2] == (0, 50)
+    assert least_frames(spell("balloon")) == 9
 
 
 def test_an_example_is_drawn_from_the_generator_alone(tmp_path: Path):
@@ -115,7 +114,7 @@ def test_an_example_is_drawn_from_the_generator_alone(tmp_path: Path):
         n = len(one["mouths"])
         assert one["mouths"].shape == (n, 96, 96)
         assert len(one["letters"]) == len(one["hidden"]) == n
-        assert n >= _least_frames(one["text"].tolist())
+        assert n >= least_frames(one["text"].tolist())
 
 
 def test_without_variation_an_example_is_the_clip_and_the_windows_are_its_centre(tmp_path: Path):
@@ -134,7 +133,7 @@ def test_without_variation_an_example_is_the_clip_and_the_windows_are_its_centre
 
 def test_places_are_turned_moved_zoomed_and_mirrored_within_bounds():
     rng = np.random.default_rng(0)
-    places = torch.stack([_draw_place(LipReaderConfig(), rng) for _ in range(300)])
+    places = torch.stack([draw_place(LipReaderConfig(), 72, rng) for _ in range(300)])
     scale = places[:, :, :2].norm(dim=1) * 96 / 72
     assert 0.9 <= scale.min() < 0.92
     assert 1.08 < scale.max() <= 1.1
@@ -201,11 +200,11 @@ def test_rates_are_of_all_words_together_and_intervals_draw_people():
     said = ["we speak slowly", "yes", "a longer sentence is here", "no"]
     read = ["we speak", "yes no", "a longer one is here", "so"]
     errors = [count_errors(*pair) for pair in zip(said, read, strict=True)]
-    by_clip = _rate("WER", errors, ["a"] * 4)
+    by_clip = error_rate("WER", errors, ["a"] * 4)
     assert by_clip.value == pytest.approx(100 * jiwer.wer(said, read))
-    assert _rate("CER", errors, ["a"] * 4).value == pytest.approx(100 * jiwer.cer(said, read))
+    assert error_rate("CER", errors, ["a"] * 4).value == pytest.approx(100 * jiwer.cer(said, read))
     assert by_clip.low < by_clip.value < by_clip.high
-    halves = _rate("WER", errors, ["a", "a", "b", "b"])
+    halves = error_rate("WER", errors, ["a", "a", "b", "b"])
     first = 100 * jiwer.wer(said[:2], read[:2])
     second = 100 * jiwer.wer(said[2:], read[2:])
     assert (halves.low, halves.high) == pytest.approx(sorted((first, second)))
@@ -273,5 +272,5 @@ def test_settings_out_of_range_are_refused(wrong: str):
 
 
 def test_a_frame_of_two_words_says_one_letter_at_a_time():
-    letters = _letters(TIMES, 50)
+    letters = spread_letters(TIMES, 50)
     assert [ALPHABET[k] for k, _ in groupby(letters) if k != SILENCE] == list("binblueatftwonow")

@@ -179,6 +179,26 @@ def test_stills_come_from_far_away_and_sound_from_the_frame(kept: Kept):
         assert all(abs(int(s) - frame) >= 3 for s in drawn["stills"][:, 0, 0])
 
 
+def test_of_several_candidates_the_still_is_held_like_the_frame(kept: Kept):
+    method = Speech2Vid(Speech2VidConfig(**SMALL, candidates=200, augment=False))
+    for k in range(20):
+        # Frames are flat and of the gray of their number: the most like are the nearest allowed.
+        drawn = method.example([kept], np.random.default_rng(k))
+        assert abs(int(drawn["face"][0, 0, 0]) - int(drawn["stills"][0, 0, 0])) == 3
+
+
+def test_it_is_measured_from_the_still_that_is_held_alike(kept: Kept):
+    figures = {}
+    for candidates in (1, 8):
+        method = Speech2Vid(Speech2VidConfig(**SMALL, candidates=candidates)).eval()
+        with torch.no_grad():
+            figures[candidates] = {f.name: f.value for f in method.assess([kept])}
+    n = kept.shapes["faces"][0]
+    checked = range(0, n, 5)
+    assert figures[1]["L1 of the still"] == pytest.approx(sum(checked) / len(checked))
+    assert figures[8]["L1 of the still"] == pytest.approx(3)
+
+
 def test_the_loss_sums_over_pixels_and_parts_are_apart(kept: Kept, monkeypatch):
     method = Speech2Vid(Speech2VidConfig(**SMALL, augment=False))
     monkeypatch.setattr(method, "log", lambda *_args: None)

@@ -25,13 +25,16 @@ from tfbench.core.types import Request, Speech
 from tfbench.evaluators.base import Kept
 from tfbench.evaluators.color_syncnet import ColorSyncNetConfig, ColorSyncNetTrainee
 from tfbench.media.spectral import log_mel
+from tfbench.methods._editing import soft_edge
 from tfbench.methods._wav2lip_nets import (
     LipGenerator,
     QualityDiscriminator,
+    cross_entropy,
     load_discriminator,
     load_generator,
+    weighted_l1,
 )
-from tfbench.methods.wav2lip import Wav2Lip, Wav2LipConfig, _cross_entropy, soft_edge
+from tfbench.methods.wav2lip import Wav2Lip, Wav2LipConfig
 from tfbench.nets.color_syncnet import ColorSyncNet, cosine_loss
 from tfbench.training.bundle import write_bundle
 
@@ -60,7 +63,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Kept]:
 def bundle(tmp_path_factory: pytest.TempPathFactory, expert: str) -> Path:
     torch.manual_seed(0)
     made = Wav2Lip(replace(SMALL, expert=expert, smooth=3))
-    made.fit_to([])
+    made.gather()
     # Has seen a batch, as every network that was trained.
     made.draw(torch.rand(2, 3, SIDE, SIDE), torch.rand(2, 3, SIDE, SIDE), torch.randn(2, 80, 16))
     # What is drawn shall differ by more than rounding.
@@ -85,7 +88,7 @@ def training(expert: str, **changes) -> Wav2Lip:
     torch.manual_seed(0)
     made = Wav2Lip(replace(SMALL, expert=expert, **changes))
     made.log = lambda *_, **__: None
-    made.fit_to([])
+    made.gather()
     return made
 
 
@@ -135,9 +138,9 @@ def test_official_checkpoints_give_the_references_pictures_and_losses(
     assert fake.tolist() == pytest.approx(judged, abs=1e-5)
     assert float(F.l1_loss(drawn, faces)) == pytest.approx(0.25179330, abs=1e-6)
     assert float(cosine_loss(heard, seen, torch.ones(1))) == pytest.approx(1.0875746, abs=1e-5)
-    assert float(_cross_entropy(fake, 1.0)) == pytest.approx(1.2437510, abs=1e-5)
-    assert float(_cross_entropy(real, 1.0)) == pytest.approx(1.4985821, abs=1e-5)
-    assert float(_cross_entropy(fake, 0.0)) == pytest.approx(0.3401005, abs=1e-5)
+    assert float(cross_entropy(fake, 1.0)) == pytest.approx(1.2437510, abs=1e-5)
+    assert float(cross_entropy(real, 1.0)) == pytest.approx(1.4985821, abs=1e-5)
+    assert float(cross_entropy(fake, 0.0)) == pytest.approx(0.3401005, abs=1e-5)
 
 
 @pytest.mark.parametrize("side", [64, 128])
@@ -393,3 +396,28 @@ def test_settings_build_networks(name: str):
     assert n == 36_298_035 if name == "wav2lip.paper" else n < 2.6e6
     overlay = load_config(Wav2LipConfig, "methods", parse_name(f"{name}+no_gan+same_reference"))
     assert (overlay.adversarial_weight, overlay.reference) == (0, "same")
+
+
+def test_the_mouth_counts_more_and_the_mean_weight_is_one():
+    real = torch.zeros(1, 3, SIDE, SIDE)
+    everywhere = torch.full_like(real, 0.5)
+    assert float(weighted_l1(everywhere, real, 20)) == pytest.approx(0.5)
+    spots = {}
+    for name, row in (("mouth", int(0.75 * SIDE)), ("eyes", int(0.3 * SIDE))):
+        drawn = real.clone()
+        drawn[..., row, SIDE // 2] = 1
+        spots[name] = float(weighted_l1(drawn, real, 20)) / float(weighted_l1(drawn, real, 0))
+    assert spots["mouth"] > 5 > 1 > spots["eyes"]
+
+
+def test_the_lower_half_alone_is_put_back(method: Wav2Lip):
+    edge = soft_edge(SIDE, 0.06, lower=True)
+    assert not edge[: SIDE // 2].any()
+    assert float(edge[3 * SIDE // 4, SIDE // 2]) == 1
+    assert torch.equal(soft_edge(SIDE, 0), torch.ones(SIDE, SIDE))
+    lower = Wav2Lip(replace(method.config, put_back="lower")).eval()
+    first = []
+    for made in (video(method, of_still(0.08)), video(lower, of_still(0.08))):
+        rows = (made != photograph()).any(0).any(0).any(1)
+        first.append(int(rows.nonzero()[0]))
+    assert first[0] + SIDE // 8 < first[1]

@@ -25,8 +25,10 @@ import torch
 from python_speech_features import logfbank
 from torch import nn
 
+from tests.nets.test_subwords import MODEL
 from tfbench.core.errors import AssetError, ConfigError, InputError, MissingAsset
 from tfbench.nets._avhubert_decoder import EOS, PAD, beam_search
+from tfbench.nets._avhubert_front import VideoFront
 from tfbench.nets._avhubert_load import SIZES, encoder_parts
 from tfbench.nets._avhubert_masks import draw_spans, spans_elsewhere
 from tfbench.nets.avhubert import (
@@ -536,6 +538,74 @@ def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         return path
 
     yield save
+
+
+def _tokeniser(monkeypatch: pytest.MonkeyPatch, model: bytes) -> object:
+    """Make what the task holds: a tokeniser that holds SentencePiece's, stored as bytes."""
+    name = "sentencepiece"
+    monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    fields = {"__module__": name, "__qualname__": "P", "__getstate__": lambda self: self.model}
+    fields["__setstate__"] = lambda self, state: self.__dict__.update(model=state)
+    sys.modules[name].P = type("P", (_Fake,), fields)
+    return sys.modules["fairseq.data.dictionary"].Dictionary(sp=sys.modules[name].P(model=model))
+
+
+def _dictionary(*symbols: str) -> object:
+    filling = [f"w{n}" for n in range(26 - len(symbols))]
+    foreign = sys.modules["fairseq.data.dictionary"].Dictionary
+    return foreign(symbols=["<s>", "<pad>", "</s>", "<unk>", *symbols, *filling])
+
+
+def test_texts_become_the_subwords_of_an_official_file(saved, monkeypatch: pytest.MonkeyPatch):
+    tokeniser = _tokeniser(monkeypatch, MODEL)
+    pieces = ["\u2581b", "in", "e", "\u2581", "g", "re", "n"]
+    task = {"target_dictionary": _dictionary(*pieces), "s2s_tokenizer": tokeniser}
+    path = saved(task_state=task)
+    monkeypatch.delitem(sys.modules, "sentencepiece")
+    reader = load_reader(path)
+    assert "sentencepiece" not in sys.modules
+    assert reader.scores[4:7] == pytest.approx((-3.3703, -3.2186, -2.3283), abs=1e-4)
+    tokens = reader.tokenise("Bin green.")
+    assert [reader.subwords[k] for k in tokens] == [
+        *("\u2581b", "in", "\u2581", "g", "re", "e", "n", "</s>")
+    ]
+    assert reader.spell(tokens) == "bin green"
+
+
+def test_a_tokeniser_of_another_vocabulary_is_refused(saved, monkeypatch: pytest.MonkeyPatch):
+    task = {"target_dictionary": _dictionary(), "s2s_tokenizer": _tokeniser(monkeypatch, MODEL)}
+    with pytest.raises(AssetError, match="no subword of its dictionary is a piece"):
+        load_reader(saved(task_state=task))
+    task["s2s_tokenizer"] = _tokeniser(monkeypatch, MODEL[:-3])
+    with pytest.raises(AssetError, match="no model of SentencePiece"):
+        load_reader(saved(task_state=task))
+
+
+def test_without_scores_texts_are_cut_into_the_fewest_subwords_and_that_is_said(saved, caplog):
+    task = {"target_dictionary": _dictionary("\u2581", "a", "b", "\u2581ab", "ab")}
+    reader = load_reader(saved(task_state=task))
+    assert reader.scores is None
+    assert caplog.text == ""
+    tokens = reader.tokenise("ab abab")
+    assert [reader.subwords[k] for k in tokens[:-1]] == ["\u2581ab", "\u2581ab", "ab"]
+    assert "holds no scores of subwords" in caplog.text
+
+
+def test_in_training_nothing_is_computed_of_what_fills_a_batch():
+    torch.manual_seed(0)
+    front = VideoFront((4, 4, 4, 6, 8), 5).train()
+    mouths = torch.randn(2, 9, 88, 88)
+    padding = torch.zeros(2, 9, dtype=torch.bool)
+    padding[1, 4:] = True
+    first = front(mouths, padding)
+    mouths[1, 4:] = 100.0
+    assert torch.equal(front(mouths, padding), first)
+    for module in front.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    for row, n in ((0, 9), (1, 4)):
+        alone = front(mouths[row : row + 1, :n])
+        assert torch.allclose(front(mouths, padding)[row, :n], alone[0], atol=1e-5)
 
 
 def test_files_of_fairseq_load_without_its_classes(saved, monkeypatch: pytest.MonkeyPatch):

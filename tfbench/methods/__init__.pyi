@@ -17,6 +17,8 @@ from tfbench.methods.ground_truth import GroundTruth as GroundTruth
 from tfbench.methods.speech2vid import Speech2Vid as Speech2Vid
 from tfbench.methods.speech2vid import Speech2VidConfig as Speech2VidConfig
 from tfbench.methods.still import Still as Still
+from tfbench.methods.synctalklip import SyncTalklip as SyncTalklip
+from tfbench.methods.synctalklip import SyncTalklipConfig as SyncTalklipConfig
 from tfbench.methods.wav2lip import Wav2Lip as Wav2Lip
 from tfbench.methods.wav2lip import Wav2LipConfig as Wav2LipConfig
 
@@ -33,6 +35,8 @@ __all__ = [
     "Speech2Vid",
     "Speech2VidConfig",
     "Still",
+    "SyncTalklip",
+    "SyncTalklipConfig",
     "Wav2Lip",
     "Wav2LipConfig",
     "given",

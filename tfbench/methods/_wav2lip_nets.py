@@ -15,14 +15,28 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tfbench.core.errors import ConfigError
+from tfbench.methods._editing import mouth_weights
 from tfbench.nets._checkpoint import fill
 from tfbench.nets.color_syncnet import ConvBlock, read_official, sound_tower, swap_colours
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["LipGenerator", "QualityDiscriminator", "load_discriminator", "load_generator"]
+__all__ = [
+    "LipGenerator",
+    "QualityDiscriminator",
+    "cross_entropy",
+    "decoded",
+    "face_decoder",
+    "face_encoder",
+    "load_discriminator",
+    "load_generator",
+    "masked",
+    "quality_losses",
+]
 
+MOUTH_HEIGHT = 0.75
+"""Of the mouth's middle in a talking face's box, as a share."""
 ENCODER = (1, 2, 4, 8, 16, 32)
 """Channels of the stages whose maps the decoder reads, in units of `width`."""
 RESIDUALS = (0, 2, 3, 2, 2, 1)
@@ -78,6 +92,79 @@ class PlainBlock(nn.Module):
         return F.leaky_relu(self.conv_block(x), 0.01)
 
 
+def face_encoder(width: int, most: int, side: int) -> nn.ModuleList:
+    """Make the stages that read a face's six channels, down to a map of one pixel.
+
+    Args:
+        width: Channels of the first layer; the others are multiples of it.
+        most: No layer has more channels.
+        side: Of the faces, pixels; a multiple of 32 from 64.
+
+    Raises:
+        ConfigError: The side is another.
+    """
+    # What is left after five halvings is closed by one kernel of this size.
+    least = _least(side)
+    stages, n_in = [], 6
+    for k, (multiple, extra) in enumerate(zip(ENCODER, RESIDUALS, strict=True)):
+        n_out = min(width * multiple, most)
+        first = ConvBlock(n_in, n_out, 3, 2) if k else ConvBlock(n_in, n_out, 7, 1, 3)
+        n_in = n_out
+        stages.append(nn.Sequential(first, *_residuals(n_in, extra)))
+    last = ConvBlock(n_in, n_in, least, 1, 0)
+    stages.append(nn.Sequential(last, ConvBlock(n_in, n_in, 1, 1, 0)))
+    return nn.ModuleList(stages)
+
+
+def face_decoder(
+    width: int, most: int, side: int, decoder_width: int, heard: int
+) -> tuple[nn.ModuleList, nn.Sequential]:
+    """Make the stages that draw a face from what was heard and from the encoder's maps.
+
+    Args:
+        width: Of the encoder.
+        most: No layer has more channels.
+        side: Of the faces, pixels.
+        decoder_width: As `width`, of these stages.
+        heard: Channels of what was heard.
+
+    Returns:
+        The stages, and what turns the last of their maps into colours.
+    """
+    deepest = min(width * ENCODER[-1], most)
+    stages = [nn.Sequential(ConvBlock(heard, deepest, 1, 1, 0))]
+    n_in = 2 * deepest
+    for k, (multiple, skipped) in enumerate(zip(DECODER, reversed(ENCODER), strict=True)):
+        width_here = min(decoder_width * multiple, most)
+        up = UpBlock(n_in, width_here, 3 if k else _least(side), double=k > 0)
+        stages.append(nn.Sequential(up, *_residuals(width_here, 2 if k else 1)))
+        n_in = width_here + min(width * skipped, most)
+    last_width = min(2 * decoder_width, most)
+    output = nn.Sequential(ConvBlock(n_in, last_width), nn.Conv2d(last_width, 3, 1), nn.Sigmoid())
+    return nn.ModuleList(stages), output
+
+
+def decoded(encoder: nn.ModuleList, decoder: nn.ModuleList, faces: Tensor, x: Tensor) -> Tensor:
+    """Pass faces down and what was heard up, past each of the faces' maps.
+
+    Args:
+        encoder: Of `face_encoder`.
+        decoder: Of `face_decoder`.
+        faces: float32 (B, 6, side, side).
+        x: (B, heard, 1, 1).
+
+    Returns:
+        (B, channels, side, side), for the last layers.
+    """
+    maps = []
+    for stage in encoder:
+        faces = stage(faces)
+        maps.append(faces)
+    for stage in decoder:
+        x = torch.cat([stage(x), maps.pop()], 1)
+    return x
+
+
 class LipGenerator(nn.Module):
     """Draws a face whose lips fit the sound; the defaults are the published network.
 
@@ -119,33 +206,10 @@ class LipGenerator(nn.Module):
         }
         self.side, self.lead = side, lead
         self.smooth, self.below = smooth, below
-        # What is left after five halvings is closed by one kernel of this size.
-        least = _least(side)
-
-        def n(multiple: int) -> int:
-            return min(width * multiple, most)
-
-        deepest = n(ENCODER[-1])
-        stages, n_in = [], 6
-        for k, (multiple, extra) in enumerate(zip(ENCODER, RESIDUALS, strict=True)):
-            first = ConvBlock(n_in, n(multiple), 3, 2) if k else ConvBlock(6, n(1), 7, 1, 3)
-            n_in = n(multiple)
-            stages.append(nn.Sequential(first, *_residuals(n_in, extra)))
-        last = ConvBlock(deepest, deepest, least, 1, 0)
-        stages.append(nn.Sequential(last, ConvBlock(deepest, deepest, 1, 1, 0)))
-        self.face_encoder_blocks = nn.ModuleList(stages)
-        self.audio_encoder = sound_tower([n(multiple) for multiple in SOUND], (2, 2, 2, 1))
-        stages = [nn.Sequential(ConvBlock(n(SOUND[-1]), deepest, 1, 1, 0))]
-        n_in = 2 * deepest
-        for k, (multiple, skipped) in enumerate(zip(DECODER, reversed(ENCODER), strict=True)):
-            width_here = min(decoder_width * multiple, most)
-            up = UpBlock(n_in, width_here, 3 if k else least, double=k > 0)
-            stages.append(nn.Sequential(up, *_residuals(width_here, 2 if k else 1)))
-            n_in = width_here + n(skipped)
-        self.face_decoder_blocks = nn.ModuleList(stages)
-        last_width = min(2 * decoder_width, most)
-        self.output_block = nn.Sequential(
-            ConvBlock(n_in, last_width), nn.Conv2d(last_width, 3, 1), nn.Sigmoid()
+        self.face_encoder_blocks = face_encoder(width, most, side)
+        self.audio_encoder = sound_tower([min(width * m, most) for m in SOUND], (2, 2, 2, 1))
+        self.face_decoder_blocks, self.output_block = face_decoder(
+            width, most, side, decoder_width, min(width * SOUND[-1], most)
         )
 
     def forward(self, mel: Tensor, faces: Tensor) -> Tensor:
@@ -159,14 +223,10 @@ class LipGenerator(nn.Module):
         Returns:
             (B, 3, side, side), 0 to 1.
         """
-        maps = []
-        for stage in self.face_encoder_blocks:
-            faces = stage(faces)
-            maps.append(faces)
         x = self.audio_encoder(mel)
-        for stage in self.face_decoder_blocks:
-            x = torch.cat([stage(x), maps.pop()], 1)
-        drawn: Tensor = self.output_block(x)
+        drawn: Tensor = self.output_block(
+            decoded(self.face_encoder_blocks, self.face_decoder_blocks, faces, x)
+        )
         return drawn
 
 
@@ -217,6 +277,63 @@ class QualityDiscriminator(nn.Module):
             x = stage(x)
         real: Tensor = self.binary_pred(x)
         return real.flatten()
+
+
+def weighted_l1(drawn: Tensor, real: Tensor, mouth_weight: float) -> Tensor:
+    """Compute the mean absolute difference, in which pixels of the mouth count more.
+
+    Args:
+        drawn: float (..., S, S), talking faces.
+        real: Of the same shape.
+        mouth_weight: What is added in the middle of the mouth; all are then brought to mean 1.
+
+    Returns:
+        ().
+    """
+    off = (drawn - real).abs()
+    if mouth_weight == 0:
+        return off.mean()
+    weights = mouth_weights(off.shape[-1], MOUTH_HEIGHT, mouth_weight).to(off.device)
+    return (off * (weights / weights.mean())).mean()
+
+
+def quality_losses(critic: nn.Module, real: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute the two losses of a generator and its discriminator, which share no gradient.
+
+    Args:
+        critic: Gives the probability that faces are real, (n,).
+        real: float32 (n, 3, S, S).
+        drawn: float32 (n, 3, S, S).
+
+    Returns:
+        The generator's, which would be taken for real and does not reach the discriminator's
+        parameters; and the discriminator's, which does not reach the drawn faces.
+    """
+    held = {name: value.detach() for name, value in critic.named_parameters()}
+    fooled = cross_entropy(torch.func.functional_call(critic, held, (drawn,)), 1.0)
+    judged = cross_entropy(critic(real), 1.0)
+    return fooled, judged + cross_entropy(critic(drawn.detach()), 0.0)
+
+
+def cross_entropy(real: Tensor, target: float) -> Tensor:
+    """Compute the binary cross-entropy of probabilities whose truth is all 0 or all 1."""
+    # Probabilities near 0 and 1 need more digits than bfloat16 has.
+    with torch.autocast(real.device.type, enabled=False):
+        return F.binary_cross_entropy(real.float(), torch.full_like(real.float(), target))
+
+
+def masked(faces: Tensor, reference: Tensor) -> Tensor:
+    """Make what a generator is fed of faces.
+
+    Args:
+        faces: float32 (n, 3, S, S), 0 to 1; of the lower half nothing is seen.
+        reference: float32 (n, 3, S, S), 0 to 1, the same person.
+
+    Returns:
+        (n, 6, S, S).
+    """
+    upper = torch.arange(faces.shape[2], device=faces.device) < faces.shape[2] // 2
+    return torch.cat([faces * upper[:, None], reference], 1)
 
 
 def load_generator(path: Path) -> LipGenerator:

@@ -43,7 +43,7 @@ from tfbench.faces.align import AlignedFace
 from tfbench.media.spectral import MfccSettings
 from tfbench.media.windows import mfcc_columns
 from tfbench.methods._blending import PoissonBlend, face_region
-from tfbench.methods._editing import FaceEditor
+from tfbench.methods._editing import FaceEditor, mouth_weights
 from tfbench.methods._speech2vid_nets import (
     COLUMNS,
     Deblur,
@@ -57,6 +57,8 @@ from tfbench.nets.frozen import full_precision
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from fractions import Fraction
+
+    from numpy.typing import NDArray
 
     from tfbench.core.types import Request, Sample, Views
     from tfbench.evaluators.base import Kept
@@ -72,6 +74,8 @@ BETWEEN_COLUMNS_S = 0.01
 MIDDLE_S = ((COLUMNS - 1) * 10 + 25) / 2000
 """From the beginning of a window's first column to the window's middle."""
 
+MOUTH_HEIGHT = 0.73
+"""Of its middle in the registered face, as a share."""
 CHECKED_EVERY = 5
 """Frames between two that are measured: the paper takes every fifth as a sample."""
 
@@ -98,11 +102,15 @@ class Speech2VidConfig(MethodConfig):
         deblur_batch: Blurred faces in a step. Not in the paper.
         blur: Least and largest deviation of the blur, shares of the side. Not in the paper.
         lower_weight: How much more differences in the lower half count. Not in the paper.
+        mouth_weight: Added to that in the middle of the mouth. Not in the paper.
         optimizer: "sgd" with momentum (Section 3.2), or "adamw".
         momentum: Of the former. Not in the paper.
         sample_every: Frames between two that training may take (Section 2: every fifth).
         far: Least distance in frames of the stills from the frame to be drawn (Figure 7, without a
             number). Not in the paper.
+        candidates: Far frames that are drawn for each still; the one whose upper half is most like
+            that of the frame to be drawn is taken. Sound does not tell how the head is held: with
+            one, faces are drawn as the mean over poses, which is soft. Not in the paper.
         augment: Whether faces are mirrored and the sound's colour varied. Not in the paper.
         smoothing: Frames over which the registering points are averaged. Not in the paper.
         blend: What is put into the picture: the "lower" half (Section 4.3) or the "whole" face.
@@ -133,10 +141,12 @@ class Speech2VidConfig(MethodConfig):
     deblur_batch: Positive = 16
     blur: tuple[float, float] = (0.002, 0.02)
     lower_weight: Annotated[float, Field(gt=0)] = 1.0
+    mouth_weight: Annotated[float, Field(ge=0)] = 0.0
     optimizer: Literal["sgd", "adamw"] = "sgd"
     momentum: Share = 0.9
     sample_every: Positive = 5
     far: Annotated[int, Field(ge=0)] = 15
+    candidates: Positive = 1
     augment: bool = True
     smoothing: Positive = 5
     blend: Literal["lower", "whole"] = "lower"
@@ -221,10 +231,9 @@ class Speech2Vid(Method):
         clip = clips[int(rng.integers(len(clips)))]
         n = clip.shapes["faces"][0]
         frame = int(rng.integers((n - 1) // c.sample_every + 1)) * c.sample_every
-        others = np.flatnonzero(np.abs(np.arange(n) - frame) >= min(c.far, n // 2))
-        chosen = rng.choice(others, c.stills)
+        chosen = rng.choice(_far_from(frame, n, c.far), (c.stills, c.candidates))
         face = clip.array("faces", frame, frame + 1)[0]
-        stills = torch.cat([clip.array("faces", int(k), int(k) + 1)[0] for k in chosen])
+        stills = torch.cat([_most_like(face, _pictures(clip, row)) for row in chosen])
         sound = clip.array("sound", frame, frame + 1)[0]
         if c.augment:
             if rng.random() < 0.5:
@@ -239,7 +248,7 @@ class Speech2Vid(Method):
         drawn = self.generator(batch["sound"], batch["stills"].float() / 255)
         off = (drawn - faces).abs()
         self.log("L1", 255 * off.mean())
-        off = torch.where(self._lower(), self.config.lower_weight * off, off)
+        off = off * self._weights_of_pixels()
         low, high = self.config.blur
         chosen = faces[: self.config.deblur_batch]
         share = torch.rand(len(chosen), device=chosen.device)
@@ -247,6 +256,11 @@ class Speech2Vid(Method):
         sharpened = (self.sharpener(blurred) - chosen).abs().flatten(1)
         self.log("L1 of the sharpener", 255 * sharpened.mean())
         return off.flatten(1).sum(1).mean() + sharpened.sum(1).mean()
+
+    def _weights_of_pixels(self) -> Tensor:
+        c, side = self.config, self.generator.settings["size"]
+        weights = mouth_weights(side, MOUTH_HEIGHT, c.mouth_weight).to(self.device)
+        return torch.where(self._lower(), weights + c.lower_weight - 1, weights)
 
     def _lower(self) -> Tensor:
         """The lower half of a face, bool (S, S)."""
@@ -262,6 +276,8 @@ class Speech2Vid(Method):
     def assess(self, clips: Sequence[Kept]) -> tuple[Figure, ...]:
         """Draw every fifth frame of each clip from its first frame as the still.
 
+        With several `candidates`, from the far frame that is most like it.
+
         Returns:
             Mean absolute differences from the true faces, in gray levels: of what is drawn, of its
             mouth region, after sharpening, and of the still in the place of it.
@@ -271,13 +287,14 @@ class Speech2Vid(Method):
         for clip in clips:
             faces = clip.array("faces").to(self.device).float() / 255
             sound = clip.array("sound")[::CHECKED_EVERY].to(self.device)
-            still = faces[:1].repeat(1, self.generator.settings["stills"], 1, 1)
-            drawn = self.generator.draw(sound, self.generator.look(still))
+            still = self._still_for_each(faces)
+            stills = still.repeat(1, self.generator.settings["stills"], 1, 1)
+            drawn = self.generator.draw(sound, self.generator.look(stills))
             true = faces[::CHECKED_EVERY]
             off = (
                 (drawn - true).abs(),
                 (self.sharpener(drawn) - true).abs(),
-                (still[:, :3] - true).abs(),
+                (still - true).abs(),
             )
             means = [o.mean() for o in off] + [o[..., lower].mean() for o in off]
             rows.append([255 * float(mean) for mean in means])
@@ -285,6 +302,18 @@ class Speech2Vid(Method):
         names = whole + [f"{name}, lower half" for name in whole]
         columns = zip(*rows, strict=True)
         return tuple(Figure.mean(n, list(c)) for n, c in zip(names, columns, strict=True))
+
+    def _still_for_each(self, faces: Tensor) -> Tensor:
+        """Return what `assess` draws each checked frame from, (1 or n, 3, S, S)."""
+        if self.config.candidates == 1:
+            return faces[:1]
+        n = len(faces)
+        return torch.stack(
+            [
+                _most_like(faces[k], faces[torch.from_numpy(_far_from(k, n, self.config.far))])
+                for k in range(0, n, CHECKED_EVERY)
+            ]
+        )
 
     # Generation
 
@@ -351,3 +380,21 @@ def sound_windows(waveform: Tensor, first: int, n: int, fps: Fraction) -> Tensor
 
 def _as_they_are(frames: Tensor) -> Tensor:
     return frames
+
+
+def _far_from(frame: int, n: int, far: int) -> NDArray[np.int64]:
+    """Return the numbers of the n frames that lie far from one; of a short clip its far half."""
+    return np.flatnonzero(np.abs(np.arange(n) - frame) >= min(far, n // 2))
+
+
+def _pictures(clip: Kept, numbers: NDArray[np.int64]) -> Tensor:
+    return torch.cat([clip.array("faces", int(k), int(k) + 1) for k in numbers])
+
+
+def _most_like(face: Tensor, others: Tensor) -> Tensor:
+    """Return that of (n, 3, S, S) whose upper half differs least from that of (3, S, S)."""
+    if len(others) == 1:
+        return others[0]
+    half = face.shape[1] // 2
+    off = (others[:, :, :half].float() - face[:, :half].float()).abs().flatten(1).sum(1)
+    return others[int(off.argmin())]

@@ -55,8 +55,15 @@ from tfbench.evaluators.color_syncnet import (
     talk_view,
 )
 from tfbench.media.windows import mel_columns
-from tfbench.methods._editing import FaceEditor
-from tfbench.methods._wav2lip_nets import LipGenerator, QualityDiscriminator, load_generator
+from tfbench.methods._editing import FaceEditor, soft_edge
+from tfbench.methods._wav2lip_nets import (
+    LipGenerator,
+    QualityDiscriminator,
+    load_generator,
+    masked,
+    quality_losses,
+    weighted_l1,
+)
 from tfbench.methods.base import Method, MethodConfig, given
 from tfbench.nets.bundle import load_network
 from tfbench.nets.color_syncnet import COLUMNS, WINDOW, ColorSyncNet, cosine_loss
@@ -105,6 +112,10 @@ class Wav2LipConfig(MethodConfig):
             that is edited.
         feather: Width of the soft edge with which a face is put back, as a share of its side; 0
             for a hard one. Not in the paper.
+        put_back: The "whole" face, or its "lower" half only, which is all that the generator does
+            not see. Not in the paper.
+        mouth_weight: How much more absolute differences count in the middle of the mouth; their
+            mean weight stays 1. Not in the paper.
     """
 
     # The reference trains until it is stopped; how long is not in the paper.
@@ -130,6 +141,8 @@ class Wav2LipConfig(MethodConfig):
     below: float = 0.05
     reference: Literal["identity", "same"] = "identity"
     feather: Annotated[float, Field(ge=0, le=0.5)] = 0.06
+    put_back: Literal["whole", "lower"] = "whole"
+    mouth_weight: Annotated[float, Field(ge=0)] = 0.0
 
 
 class Wav2Lip(Method):
@@ -226,7 +239,7 @@ class Wav2Lip(Method):
         """Move the expert; inside a measurement its weights would be fit for nothing else."""
         self.expert.to(self.device)
 
-    def fit_to(self, clips: Sequence[Kept]) -> None:  # noqa: ARG002
+    def gather(self) -> None:
         """Load the expert, and note it as a supervisor."""
         self.supervisors = tuple(sorted({*self.supervisors, self.expert.sha256}))
 
@@ -264,7 +277,7 @@ class Wav2Lip(Method):
         real, drawn = self._pair(batch)
         sync = c.sync_weight if self.syncing else 0.0
         adversarial = c.adversarial_weight if self.global_step >= c.adversarial_from else 0.0
-        off = F.l1_loss(drawn, real)
+        off = weighted_l1(drawn, real, c.mouth_weight)
         self.log("L1", 255 * off)
         total = (1 - sync - adversarial) * off
         if sync:
@@ -295,8 +308,7 @@ class Wav2Lip(Method):
         Returns:
             (n, 3, S, S), 0 to 1.
         """
-        upper = torch.arange(faces.shape[2], device=faces.device) < faces.shape[2] // 2
-        drawn: Tensor = self.net(sound[:, None], torch.cat([faces * upper[:, None], reference], 1))
+        drawn: Tensor = self.net(sound[:, None], masked(faces, reference))
         return drawn
 
     def _sync_loss(self, mel: Tensor, faces: Tensor) -> Tensor:
@@ -307,10 +319,7 @@ class Wav2Lip(Method):
 
     def _quality_losses(self, real: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
         """Losses of the generator, which would be taken for real, and of the discriminator."""
-        held = {name: value.detach() for name, value in self.critic.named_parameters()}
-        fooled = _cross_entropy(torch.func.functional_call(self.critic, held, (drawn,)), 1.0)
-        judged = _cross_entropy(self.critic(real), 1.0)
-        return fooled, judged + _cross_entropy(self.critic(drawn.detach()), 0.0)
+        return quality_losses(self.critic, real, drawn)
 
     def configure_optimizers(self) -> Any:
         """Make the Adam of the reference; each parameter is a matter of its own to it."""
@@ -365,7 +374,8 @@ class Wav2Lip(Method):
         """
         self.net.eval()
         editor = FaceEditor(request, self.detector, self.crop.regions, self.net.side)
-        opacity = soft_edge(self.net.side, self.config.feather)
+        lower = self.config.put_back == "lower"
+        opacity = soft_edge(self.net.side, self.config.feather, lower=lower)
         still = None if self.config.reference == "same" else self._identity(request, editor)
         for piece in editor.pieces(self.batch or 1):
             faces = self._redrawn(request, piece, still) if len(piece.faces) else piece.faces
@@ -397,21 +407,6 @@ class Wav2Lip(Method):
         high = max(min(columns[-1] + COLUMNS, total), low + 1)
         mel = mel_columns(speech.waveform, low, high)
         return mel_chunks(mel, [column - low for column in columns])
-
-
-def soft_edge(side: int, feather: float) -> Tensor:
-    """Make the opacity of a face that is put back, float32 (side, side), 1 but for its edge."""
-    if feather == 0:
-        return torch.ones(side, side)
-    at = torch.arange(side) + 0.5
-    ramp = (torch.minimum(at, side - at) / (feather * side)).clamp(max=1)
-    return torch.minimum(ramp[:, None], ramp[None])
-
-
-def _cross_entropy(real: Tensor, target: float) -> Tensor:
-    # Probabilities near 0 and 1 need more digits than bfloat16 has.
-    with torch.autocast(real.device.type, enabled=False):
-        return F.binary_cross_entropy(real.float(), torch.full_like(real.float(), target))
 
 
 def _is_official(weights: str) -> bool:

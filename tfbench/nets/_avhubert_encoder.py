@@ -171,7 +171,7 @@ class AVHubert(nn.Module):
             InputError: Both streams are missing, or shapes do not agree.
         """
         self._check(video, audio, padding)
-        return self.encoder(self._fused(self._features(video, audio)), padding)
+        return self.encoder(self._fused(self._features(video, audio, padding)), padding)
 
     def predict(
         self, video: Tensor, audio: Tensor, draw: RandomState, padding: Tensor | None = None
@@ -193,7 +193,7 @@ class AVHubert(nn.Module):
         masked = torch.zeros(video.shape[:2], dtype=torch.bool, device=video.device)
         if self.settings.masking == "input":
             video, audio, masked = self._mask_inputs(video, audio, padding, draw)
-        x = self._fused(self._drop_one(*self._features(video, audio)))
+        x = self._fused(self._drop_one(*self._features(video, audio, padding)))
         if self.settings.masking == "feature":
             masked = self._spans(x, padding, draw, self.settings.mask_prob_audio)
             x = torch.where(masked[..., None], self.mask_emb, x)
@@ -214,7 +214,9 @@ class AVHubert(nn.Module):
                 f"and {came[2]}"
             )
 
-    def _features(self, video: Tensor | None, audio: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _features(
+        self, video: Tensor | None, audio: Tensor | None, padding: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Compute sound's and mouths' features, zeros for a stream that is missing."""
         shape = [len(one) for one in (video, audio) if one is not None][:1]
         missing = self.mask_emb.new_zeros(*shape, 1, self.settings.dim)
@@ -223,7 +225,7 @@ class AVHubert(nn.Module):
         if audio is not None:
             heard = scale_gradient(self.feature_extractor_audio(audio), factor)
         if video is not None:
-            seen = scale_gradient(self.feature_extractor_video(video), factor)
+            seen = scale_gradient(self.feature_extractor_video(video, padding), factor)
         heard, seen = torch.broadcast_tensors(heard, seen)
         return heard, seen
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from tfbench.core.errors import AssetError
+from tfbench.nets._subwords import read_sentencepiece
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,6 +56,19 @@ class FairseqFile:
                 "writes; wanted a checkpoint that fairseq's trainer saved in fine-tuning"
             )
         return tuple(symbols)
+
+    def scores(self) -> dict[str, float] | None:
+        """Return the scores of subwords that the tokeniser's SentencePiece model holds.
+
+        Returns:
+            Subword -> score; None where the file has no tokeniser.
+
+        Raises:
+            AssetError: The tokeniser's bytes are no model of SentencePiece.
+        """
+        found = self.task.get("s2s_tokenizer")
+        model = found.get("sp") if isinstance(found, dict) else None
+        return dict(read_sentencepiece(model)) if isinstance(model, bytes) else None
 
 
 def read_fairseq(path: Path) -> FairseqFile:

@@ -46,10 +46,21 @@ class VideoFront(nn.Module):
         self.resnet = _ResNet(widths, prelu=prelu)
         self.proj = nn.Linear(widths[-1], n_out)
 
-    def forward(self, mouths: Tensor) -> Tensor:
-        """Compute (B, T, n_out) from (B, T, h, w)."""
-        projected: Tensor = self.proj(self.resnet(mouths))
-        return projected
+    def forward(self, mouths: Tensor, padding: Tensor | None = None) -> Tensor:
+        """Compute (B, T, n_out) from (B, T, h, w); of frames where `padding` is True, anything."""
+        if padding is None or not self.training or not bool(padding.any()):
+            projected: Tensor = self.proj(self.resnet(mouths))
+            return projected
+        # Utterances stand in one row with as many black frames between as the stem reaches over:
+        # for each the same as black filling, of which nothing is computed and nothing enters the
+        # statistics of the batch.
+        lengths = (~padding).sum(1).tolist()
+        pairs = zip(mouths, lengths, strict=True)
+        row = torch.cat([F.pad(one[:n], (0, 0, 0, 0, 0, REACH)) for one, n in pairs])
+        seen = self.proj(self.resnet(row[None])[0]).split([n + REACH for n in lengths])
+        n_max = mouths.shape[1]
+        filled = [F.pad(one, (0, 0, 0, max(n_max - len(one), 0)))[:n_max] for one in seen]
+        return torch.stack(filled)
 
 
 class _ResNet(nn.Module):

@@ -8,12 +8,13 @@ carries, and a buffer of the decoder's positions that nothing reads.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from tfbench.core.errors import AssetError
 from tfbench.nets._avhubert_decoder import DecoderSettings
 from tfbench.nets._avhubert_encoder import EncoderSettings
 from tfbench.nets._avhubert_file import read_fairseq
+from tfbench.nets._subwords import NEVER
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from tfbench.nets._avhubert_file import FairseqFile
 
-__all__ = ["SIZES", "encoder_parts", "reader_parts"]
+__all__ = ["SIZES", "ReaderParts", "encoder_parts", "reader_parts"]
 
 SIZES = {"base": (12, 768), "large": (24, 1024)}
 """Layers and width of the encoder."""
@@ -93,21 +94,34 @@ def encoder_parts(path: Path, size: str = "") -> tuple[EncoderSettings, dict[str
     return settings, file.model
 
 
-def reader_parts(
-    path: Path, size: str = ""
-) -> tuple[EncoderSettings, DecoderSettings, tuple[str, ...], dict[str, Tensor]]:
+class ReaderParts(NamedTuple):
+    """A reader's parts.
+
+    Attributes:
+        encoder: What to build.
+        decoder: What to build.
+        subwords: In the order of their numbers.
+        scores: Of the subwords; None where the file does not hold them.
+        state: Parameters and buffers.
+    """
+
+    encoder: EncoderSettings
+    decoder: DecoderSettings
+    subwords: tuple[str, ...]
+    scores: tuple[float, ...] | None
+    state: dict[str, Tensor]
+
+
+def reader_parts(path: Path, size: str = "") -> ReaderParts:
     """Read an encoder that was fine-tuned with a decoder, such as for lip reading.
 
     Args:
         path: The file.
         size: A key of `SIZES` that its encoder must have; "" for any.
 
-    Returns:
-        What to build, the subwords, and the parameters and buffers.
-
     Raises:
-        AssetError: The file cannot be read, is of another size, has a dictionary that does not
-            belong to its decoder, or is no such AV-HuBERT.
+        AssetError: The file cannot be read, is of another size, has a dictionary or a tokeniser
+            that does not belong to its decoder, or is no such AV-HuBERT.
     """
     file = read_fairseq(path)
     if "decoder.embed_tokens.weight" not in file.model or f"{WRAPPER}mask_emb" not in file.model:
@@ -130,7 +144,20 @@ def reader_parts(
             f"{path}: its dictionary has {len(subwords)} subwords, its decoder writes "
             f"{decoder.subwords}; the parts are of different vocabularies"
         )
-    return encoder, decoder, subwords, renamed
+    return ReaderParts(encoder, decoder, subwords, _scores(file, subwords), renamed)
+
+
+def _scores(file: FairseqFile, subwords: tuple[str, ...]) -> tuple[float, ...] | None:
+    """Give each subword the score of the tokeniser's piece; those that are no piece get `NEVER`."""
+    known = file.scores()
+    if known is None:
+        return None
+    if not any(subword in known for subword in subwords):
+        raise AssetError(
+            f"{file.path}: no subword of its dictionary is a piece of its tokeniser; the parts are "
+            "of different vocabularies"
+        )
+    return tuple(known.get(subword, NEVER) for subword in subwords)
 
 
 class _Known:

@@ -24,6 +24,7 @@ candidates, fewer are followed; the reference follows finished ones on.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
@@ -34,11 +35,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tfbench.core.errors import AssetError, ConfigError, InputError
-from tfbench.nets._avhubert_decoder import Decoder, DecoderSettings, beam_search
+from tfbench.nets._avhubert_decoder import EOS, Decoder, DecoderSettings, beam_search
 from tfbench.nets._avhubert_encoder import AVHubert, Encoded, EncoderSettings, Predicted
 from tfbench.nets._avhubert_load import encoder_parts, reader_parts
 from tfbench.nets._checkpoint import fill
 from tfbench.nets._crops import luma
+from tfbench.nets._subwords import WORD_START, Subwords
 from tfbench.nets.frozen import Frozen, full_precision
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ __all__ = [
     "Predicted",
     "Reading",
     "audio_features",
+    "draw_weights",
     "load",
     "load_encoder",
     "load_reader",
@@ -98,10 +101,12 @@ MEAN, DEVIATION = 0.421, 0.165
 STACK = 4
 """Frames of log filter banks, 100 a second, for a frame of video, 25 a second."""
 
-WORD_START = "\u2581"
-"""Begins a subword that begins a word, as SentencePiece writes it."""
 SPECIAL = 3
 """Numbers below are no text: the beginning, filling and the end."""
+FIRST = 4
+"""Number of the first subword that texts are cut into, after the unknown one."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -129,6 +134,8 @@ class AVHubertReader(nn.Module):
         decoder: What the decoder is made of.
         subwords: Of the decoder, in the order of their numbers, with fairseq's four special ones.
         reading: How lips are read.
+        scores: Of the subwords, by which texts are cut into them; None where nobody knows them:
+            then texts are cut into as few subwords as possible.
 
     Raises:
         ConfigError: The parts do not fit together.
@@ -143,6 +150,7 @@ class AVHubertReader(nn.Module):
         decoder: DecoderSettings,
         subwords: Sequence[str],
         reading: Reading | None = None,
+        scores: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         if decoder.memory_dim != encoder.dim or decoder.subwords != len(subwords):
@@ -150,8 +158,11 @@ class AVHubertReader(nn.Module):
                 f"the decoder reads width {decoder.memory_dim} and writes {decoder.subwords} "
                 f"subwords; the encoder has width {encoder.dim}, the list {len(subwords)} subwords"
             )
+        if scores is not None and len(scores) != len(subwords):
+            raise ConfigError(f"there are {len(scores)} scores for {len(subwords)} subwords")
         self.encoder, self.decoder = AVHubert(encoder), Decoder(decoder)
         self.subwords, self.reading = tuple(subwords), reading or Reading()
+        self.scores = None if scores is None else tuple(scores)
 
     @cached_property
     def crop(self) -> Crop:
@@ -219,7 +230,21 @@ class AVHubertReader(nn.Module):
         Raises:
             InputError: As for `encode`, or the network's outputs are no numbers.
         """
-        encoded = self.encode(video, audio).last[None]
+        return self.search(self.encode(video, audio).last[None])
+
+    @torch.no_grad()
+    def search(self, encoded: Tensor) -> list[Hypothesis]:
+        """Search for probable texts of what was encoded.
+
+        Args:
+            encoded: (1, T, dim).
+
+        Returns:
+            At least one, the best first.
+
+        Raises:
+            InputError: The network's outputs are no numbers.
+        """
         memory = self.decoder.begin(encoded)
 
         def follow(parents: Tensor, last: Tensor) -> Tensor:
@@ -277,6 +302,35 @@ class AVHubertReader(nn.Module):
         """Join subwords to words; SentencePiece's own joining needs no more than this."""
         pieces = "".join(self.subwords[number] for number in tokens if number >= SPECIAL)
         return " ".join(pieces.replace(WORD_START, " ").split())
+
+    def tokenise(self, text: str) -> tuple[int, ...]:
+        """Cut a text into subwords.
+
+        Args:
+            text: Words; case and punctuation do not matter.
+
+        Returns:
+            Numbers of the subwords, and EOS at the end.
+
+        Raises:
+            InputError: No word is left, or a letter or digit is in no subword.
+        """
+        return (*(self._numbers[piece] for piece in self._cutter.cut(text)), EOS)
+
+    @cached_property
+    def _cutter(self) -> Subwords:
+        scores = self.scores
+        if scores is None:
+            log.warning(
+                "this reader's file holds no scores of subwords; texts are cut into as few as "
+                "possible, which can differ from how it was trained"
+            )
+            scores = (-1.0,) * len(self.subwords)
+        return Subwords(list(zip(self.subwords, scores, strict=True))[FIRST:])
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {piece: FIRST + k for k, piece in enumerate(self.subwords[FIRST:])}
 
 
 def normalised(mouths: Tensor) -> Tensor:
@@ -344,9 +398,12 @@ def load_reader(path: Path, size: str = "", reading: Reading | None = None) -> A
     Raises:
         AssetError: The file cannot be read, or is of another size, vocabulary or architecture.
     """
-    encoder, decoder, subwords, state = reader_parts(path, size)
-    reader = _built(path, lambda: AVHubertReader(encoder, decoder, subwords, reading))
-    fill(reader, state, f"{path} is no AV-HuBERT reader of its sizes")
+    parts = reader_parts(path, size)
+    reader = _built(
+        path,
+        lambda: AVHubertReader(parts.encoder, parts.decoder, parts.subwords, reading, parts.scores),
+    )
+    fill(reader, parts.state, f"{path} is no AV-HuBERT reader of its sizes")
     return reader.eval()
 
 
@@ -386,6 +443,12 @@ def seeded(seed: int = 0, reading: Reading | None = None) -> AVHubertReader:
         subwords=len(subwords), layers=2, dim=16, ffn=32, heads=2, memory_dim=16
     )
     net = AVHubertReader(encoder, decoder, subwords, reading)
+    draw_weights(net, seed)
+    return net.eval()
+
+
+def draw_weights(net: nn.Module, seed: int) -> None:
+    """Fill a network of this kind for tests with weights that every version of torch draws."""
     draw = np.random.RandomState(seed)
     for name, value in net.state_dict().items():
         drawn = draw.standard_normal(tuple(value.shape))
@@ -396,4 +459,3 @@ def seeded(seed: int = 0, reading: Reading | None = None) -> AVHubertReader:
         elif name.endswith(("weight", "weight_g", "running_var")):
             drawn = 1 + 0.1 * np.abs(drawn)
         value.copy_(torch.from_numpy(np.asarray(drawn)))
-    return net.eval()

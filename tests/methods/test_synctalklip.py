@@ -1,0 +1,624 @@
+"""SyncTalklip: what trains which of its networks, what is kept of clips, and its videos."""
+
+import json
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tests.methods.faces import of_still, of_video, photograph
+from tfbench.core.config import load_config
+from tfbench.core.errors import ConfigError, GenerationError, InputError, MissingAsset, Unscorable
+from tfbench.core.registry import parse_name, registry
+from tfbench.core.types import Clip, Request, Sample, Speech, TensorVideo
+from tfbench.evaluators.base import Kept
+from tfbench.faces.detect import FaceDetector
+from tfbench.methods._synctalklip_data import draw_stretch, place_view
+from tfbench.methods._synctalklip_losses import mouths_of, put_back, see_drawn
+from tfbench.methods.synctalklip import SyncTalklip, SyncTalklipConfig
+from tfbench.nets.av_syncnet import AVSyncNet, lip_loss, seeded
+from tfbench.nets.avhubert import normalised
+from tfbench.nets.frozen import state_sha256
+from tfbench.preparation.arrays import Arrays
+from tfbench.preparation.views import ClipViews, FaceFinder
+from tfbench.training.bundle import write_bundle, write_network
+
+SIDE, N = 64, 40
+SMALL = SyncTalklipConfig(
+    width=2,
+    decoder_width=2,
+    most=8,
+    side=SIDE,
+    critic_width=2,
+    batch=2,
+    groups=2,
+    frames_at_once=4,
+)
+
+
+def write_expert(folder: Path, net: AVSyncNet) -> str:
+    parts = {"net": write_network(folder / "net.safetensors", net)}
+    (folder / "bundle.json").write_text(json.dumps({"name": "av_syncnet", "parts": parts}))
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def expert(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The bundle of an expert that has learnt nothing, but whose features differ in time."""
+    folder = tmp_path_factory.mktemp("expert") / "bundle"
+    folder.mkdir()
+    return write_expert(folder, seeded(1))
+
+
+def kept_clip(folder: Path, k: int, n: int = N, words: str = "set blue", **facts) -> Kept:
+    """Random faces and mouths, and a map that puts the mouth into the lower half of the face."""
+    draw = torch.Generator().manual_seed(k)
+    maps = torch.tensor([0.5, 0.0, 10.0, 0.0, 0.4, 30.0]).repeat(n, 1)
+    arrays = {
+        "faces": torch.randint(0, 256, (n, 3, SIDE, SIDE), dtype=torch.uint8, generator=draw),
+        "mouths": torch.randint(0, 256, (n, 88, 88), dtype=torch.uint8, generator=draw),
+        "maps": maps,
+        "sound": torch.randn(n, 104, generator=draw),
+        "start": torch.tensor([0]),
+    }
+    video = TensorVideo(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
+    sample = Sample(f"c{k}", Clip(video), "p", transcript=words or None, **facts)
+    return Kept.write(folder / f"{k}.safetensors", sample, arrays)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Kept]:
+    folder = tmp_path_factory.mktemp("kept")
+    return [kept_clip(folder, 0), kept_clip(folder, 1, N - 9, "place a at")]
+
+
+def training(expert: str, **changes) -> SyncTalklip:
+    torch.manual_seed(0)
+    made = SyncTalklip(replace(SMALL, expert=expert, **changes))
+    made.log = lambda *_, **__: None
+    made.gather()
+    made.fit_to([])
+    return made.train()
+
+
+def batch(made: SyncTalklip, clips: list[Kept], seed: int = 0) -> dict[str, Tensor]:
+    rng = np.random.default_rng(seed)
+    return made.collate([made.example([clip], rng) for clip in clips])
+
+
+def named(made: SyncTalklip) -> dict[str, nn.Module]:
+    """Every part that has parameters."""
+    return {
+        "net": made.net,
+        "encoder": made.hearing.encoder,
+        "audio_map": made.hearing.audio_map,
+        "critic": made.critic,
+        "scale": made.scale,
+        "expert": made.expert.module,
+    }
+
+
+def reached(made: SyncTalklip, loss: Tensor) -> set[str]:
+    """Names of the parts that a loss reaches, each as a whole."""
+    made.zero_grad()
+    loss.backward()
+    found = set()
+    for name, part in named(made).items():
+        gradients = [p.grad for p in part.parameters()]
+        if all(g is None or not g.any() for g in gradients):
+            continue
+        assert all(g is not None for g in gradients), name
+        found.add(name)
+    return found
+
+
+GENERATOR = {"net", "encoder", "audio_map"}
+
+
+def test_each_loss_trains_the_parts_that_the_paper_trains(expert: str, clips: list[Kept]):
+    made = training(expert)
+    given = batch(made, clips)
+
+    def drawn() -> tuple[Tensor, Tensor, Tensor]:
+        heard = made.hearing(given["sound"], given["padding"])
+        return heard, *made._pair(given, heard)
+
+    heard, real, faces = drawn()
+    assert reached(made, F.l1_loss(faces, real)) == GENERATOR
+    heard, _, faces = drawn()
+    assert reached(made, made.lip_loss(given, made.see(given, faces))) == GENERATOR
+    heard, _, faces = drawn()
+    seen = made.see(given, faces)
+    assert reached(made, made.contrast_loss(given, heard, seen)) == GENERATOR | {"scale"}
+    # By way of f_a alone, without the faces: the base variant tunes the encoder by it, too.
+    heard, _, faces = drawn()
+    loss = made.contrast_loss(given, heard, made.see(given, faces.detach()))
+    assert reached(made, loss) == {"encoder", "scale"}
+    made.config = replace(made.config, contrast_sound="frozen")
+    heard, _, faces = drawn()
+    loss = made.contrast_loss(given, heard, made.see(given, faces.detach()))
+    assert reached(made, loss) == {"scale"}
+    heard, _, faces = drawn()
+    loss = made.contrast_loss(given, heard, made.see(given, faces))
+    assert reached(made, loss) == GENERATOR | {"scale"}
+    made.config = replace(made.config, contrast="infonce", contrast_sound="tuned")
+    heard, _, faces = drawn()
+    loss = made.contrast_loss(given, heard, made.see(given, faces))
+    assert reached(made, loss) == GENERATOR
+
+
+def test_all_losses_together_never_reach_the_expert(expert: str, clips: list[Kept]):
+    made = training(expert)
+    before = made.expert.sha256
+    optimizer = made.configure_optimizers()["optimizer"]
+    owned = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    for name, part in named(made).items():
+        assert all((id(p) in owned) == (name != "expert") for p in part.parameters())
+    loss = made.loss(batch(made, clips))
+    assert reached(made, loss) == GENERATOR | {"critic", "scale"}
+    optimizer.step()
+    assert all(p.grad is None for p in made.expert.module.parameters())
+    assert not made.expert.module.training
+    assert state_sha256(made.expert.module.state_dict()) == before
+    assert {name.partition(".")[0] for name in made.state_dict()} == {
+        "net",
+        "hearing",
+        "critic",
+        "scale",
+    }
+    assert made.supervisors == (before,)
+
+
+def test_the_losses_and_their_weights(expert: str, clips: list[Kept]):
+    made = training(expert, lip_weight=0.01, contrast_weight=0.3, adversarial_weight=0.2).eval()
+    given = batch(made, clips)
+    net = made.expert.module
+    with torch.no_grad():
+        total = float(made.loss(given))
+        heard = made.hearing(given["sound"], given["padding"])
+        real, drawn = made._pair(given, heard)
+        seen = made.see(given, drawn)
+        logits = net.write_logits(seen, given["tokens"], given["padding"])
+        lip = float(lip_loss(logits, given["tokens"]))
+        contrast = float(made.contrast_loss(given, heard, seen))
+        fooled = float(F.binary_cross_entropy(made.critic(drawn), torch.ones(len(drawn))))
+        judged = float(F.binary_cross_entropy(made.critic(real), torch.ones(len(real))))
+        judged += float(F.binary_cross_entropy(made.critic(drawn), torch.zeros(len(drawn))))
+        # Equation 12 with loops.
+        a, v, by_hand = heard.flatten(0, 1), seen.flatten(0, 1), 0.0
+        for rows in given["rows"].split(given["drawn"].tolist()):
+            for i in rows:
+                away = [float((a[i] - v[j]).abs().sum()) for j in rows if j != i]
+                by_hand += float((a[i] - v[i]).abs().sum()) - sum(away) / len(away)
+    assert contrast == pytest.approx(by_hand / net.dim / 2, rel=1e-4)
+    off = float((drawn - real).abs().mean())
+    expected = 0.93 * off + 0.2 * fooled + judged + 0.01 * lip + 0.3 * contrast
+    assert total == pytest.approx(expected, rel=1e-5)
+    made.config = replace(
+        made.config, lip_weight=0, contrast="none", adversarial_weight=0, l1_weight=1
+    )
+    with torch.no_grad():
+        assert float(made.loss(given)) == pytest.approx(off, rel=1e-5)
+
+
+def test_conv_compares_after_the_experts_convolution(tmp_path: Path, clips: list[Kept]):
+    made = training(write_expert(tmp_path, seeded(1, align_kernel=5))).eval()
+    given = batch(made, clips)
+    with torch.no_grad():
+        heard = made.hearing(given["sound"], given["padding"])
+        seen = made.expert.module.see(normalised(given["mouths"]), given["padding"])
+        pairs = made._compared(given, heard, seen)
+        align = made.expert.module.align
+        rows = given["rows"][: given["drawn"][0]]
+        expected = align(heard, given["padding"]).flatten(0, 1)[rows]
+    assert torch.equal(pairs[0][0], expected)
+    assert not torch.allclose(expected, heard.flatten(0, 1)[rows])
+
+
+def test_only_drawn_frames_change_what_is_seen(expert: str, clips: list[Kept]):
+    made = training(expert, groups=1).eval()
+    given = batch(made, clips)
+    seen: list[Tensor] = []
+    made.expert.module.see = lambda video, _padding: seen.append(video) or video
+    faces = torch.rand(len(given["rows"]), 3, SIDE, SIDE)
+    other = faces.clone()
+    other[3] = 0
+    with torch.no_grad():
+        for given_faces in (faces, other):
+            made.see(given, given_faces)
+    changed = (seen[0] != seen[1]).flatten(0, 1).flatten(1).any(1).nonzero().flatten()
+    assert changed.tolist() == [int(given["rows"][3])]
+    # All other frames are the true ones.
+    true = normalised(given["mouths"])
+    same = (seen[0] == true).flatten(0, 1).flatten(1).all(1)
+    same |= given["padding"].flatten()
+    assert sorted(given["rows"].tolist()) == (~same).nonzero().flatten().tolist()
+    # In the middle of the mouth nothing but the drawn face is seen.
+    row = int(given["rows"][3])
+    dark = normalised(torch.zeros(1, 88, 88))[0, 40, 40]
+    assert torch.equal(seen[1].flatten(0, 1)[row, 40, 40], dark)
+
+
+def test_the_gradient_of_one_face_comes_from_the_frames_near_it(expert: str, clips: list[Kept]):
+    """The front end of the expert sees two frames before and after."""
+    made = training(expert, groups=1).eval()
+    given = batch(made, clips[:1])
+    front = made.expert.module.encoder.feature_extractor_video
+    seen: list[Tensor] = []
+    made.expert.module.see = lambda video, _padding: seen.append(front(video)) or video
+    faces = torch.rand(len(given["rows"]), 3, SIDE, SIDE)
+    other = faces.clone()
+    other[2] = 1 - other[2]
+    with torch.no_grad():
+        for given_faces in (faces, other):
+            made.see(given, given_faces)
+    moved = (seen[0] - seen[1]).abs().amax((0, 2)).gt(1e-6).nonzero().flatten()
+    row = int(given["rows"][2])
+    assert moved.tolist() == list(range(max(row - 2, 0), min(row + 3, N)))
+
+
+def test_gradients_to_drawn_frames_alone_are_the_same(expert: str):
+    net = training(expert).expert.module
+    rows = torch.tensor([0, 1, 9, 14, 15, 16, 30 + 7, 30 + 19])
+    padding = torch.arange(30) >= torch.tensor([[30], [20]])
+    true = torch.randint(0, 256, (2, 30, 88, 88), dtype=torch.uint8)
+    found = []
+    for see in (see_drawn, lambda net, video, _rows, padding: net.see(video, padding)):
+        torch.manual_seed(0)
+        drawn = (255 * torch.rand(len(rows), 88, 88)).requires_grad_()
+        seen = see(net, put_back(true, drawn, rows, padding), rows, padding)
+        (gradient,) = torch.autograd.grad((seen[~padding] ** 3).sum(), drawn)
+        found.append((seen[~padding], gradient))
+    assert found[0][1].abs().flatten(1).amax(1).min() > 0
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=2e-5, rtol=2e-4)
+
+
+def test_clips_of_other_lengths_in_a_batch_change_nothing(expert: str, clips: list[Kept]):
+    made = training(expert).eval()
+    both = batch(made, clips)
+    rng = np.random.default_rng(0)
+    examples = [made.example([clip], rng) for clip in clips]
+    with torch.no_grad():
+        values = []
+        for given in (both, *(made.collate([one]) for one in examples)):
+            heard = made.hearing(given["sound"], given["padding"])
+            _, drawn = made._pair(given, heard)
+            seen = made.see(given, drawn)
+            values.append((drawn, float(made.lip_loss(given, seen))))
+            values[-1] += (float(made.contrast_loss(given, heard, seen)),)
+    together, *single = values
+    assert both["padding"].any()
+    torch.testing.assert_close(together[0], torch.cat([one[0] for one in single]))
+    for k in (1, 2):
+        assert together[k] == pytest.approx(sum(one[k] for one in single) / 2, rel=1e-4, abs=1e-5)
+
+
+def test_an_example_and_its_frames(expert: str, clips: list[Kept]):
+    made = training(expert, groups=3)
+    one = made.example(clips[:1], np.random.default_rng(4))
+    at, faces = one["at"], clips[0].array("faces")
+    assert torch.equal(one["faces"], faces[at])
+    assert len(at) == 15
+    assert torch.equal(one["sound"], clips[0].array("sound"))
+    others = [k for k in range(N) if torch.equal(faces[k], one["reference"])]
+    assert others
+    assert others[0] not in at.tolist()
+    assert made.expert.module.spell(one["tokens"].tolist()) == "set blue"
+    assert torch.equal(one["mouths"], clips[0].array("mouths"))
+    drawn_alike = training(expert, groups=3, context="faces")
+    cut = drawn_alike.example(clips[:1], np.random.default_rng(4))
+    assert torch.equal(cut["faces"], one["faces"])
+    # True faces in the place of drawn ones change nothing.
+    given = drawn_alike.collate([cut])
+    seen: list[Tensor] = []
+    drawn_alike.expert.module.see = lambda video, _padding: seen.append(video) or video
+    given["mouths"][0, at] = clips[0].array("mouths")[at]
+    drawn_alike.see(given, cut["faces"].float() / 255)
+    torch.testing.assert_close(seen[0][0], normalised(cut["mouths"]), atol=0.02, rtol=0)
+
+
+def test_of_a_long_clip_some_words_are_read(tmp_path: Path):
+    times = tuple((f"w{chr(97 + k)}", 0.5 + 0.6 * k, 1.0 + 0.6 * k) for k in range(9))
+    clip = kept_clip(tmp_path, 0, 150, "no matter", word_times=times)
+    texts = set()
+    for seed in range(30):
+        start, stop, text = draw_stretch(clip, 60, np.random.default_rng(seed))
+        words = text.split()
+        first = ord(words[0][1]) - 97
+        assert [w for w, _, _ in times[first : first + len(words)]] == words
+        assert start == int(25 * times[first][1])
+        assert stop - start <= 60
+        assert stop >= 25 * times[first + len(words) - 1][2]
+        assert len(words) == 4
+        texts.add(text)
+    assert len(texts) == 6
+    assert draw_stretch(clip, 150, np.random.default_rng(0)) == (0, 150, "no matter")
+    unknown = kept_clip(tmp_path, 1, 150)
+    assert draw_stretch(unknown, 60, np.random.default_rng(0)) == (0, 150, "set blue")
+
+
+def test_clips_that_cannot_be_read_are_refused(expert: str, tmp_path: Path):
+    made = training(expert)
+    silent, numbers = kept_clip(tmp_path, 0, words=""), kept_clip(tmp_path, 1, words="call 911")
+    with pytest.raises(InputError, match=r"c0: it has no transcript.*lip_weight=0"):
+        made.fit_to([silent])
+    with pytest.raises(InputError, match=r"1 of 2 clips.*c1: .*1, 9"):
+        made.fit_to([kept_clip(tmp_path, 2), numbers])
+    timed = kept_clip(tmp_path, 3, words="set blue", word_times=(("set", 0, 1), ("blue2", 1, 2)))
+    with pytest.raises(InputError, match="c3: 'blue2' does not fit"):
+        made.fit_to([timed])
+    with pytest.raises(InputError, match="c1 cannot be read"):
+        made.example([numbers], np.random.default_rng(0))
+    # Without the loss, nobody has to read them.
+    free = training(expert, lip_weight=0.0)
+    free.fit_to([silent, numbers])
+    given = batch(free, [silent, numbers])
+    assert given["tokens"].numel() == 0
+    assert torch.isfinite(free.loss(given))
+    with torch.inference_mode():
+        names = {figure.name for figure in free.eval().assess([silent])}
+    assert "lip loss" not in names
+
+
+def test_held_out_clips_are_measured(expert: str, clips: list[Kept]):
+    made = training(expert, lip_weight=0.01, contrast_weight=0.5).eval()
+    with torch.inference_mode():
+        found = {figure.name: figure for figure in made.assess(clips)}
+        once = {figure.name: figure.value for figure in made.assess(clips[:1])}
+        # The same, frame by frame.
+        faces = clips[0].array("faces").float() / 255
+        heard = made.hearing(clips[0].array("sound")[None])
+        pairs = zip(faces.split(1), heard[0].split(1), strict=True)
+        drawn = torch.cat([made.draw(face, faces[:1], sound) for face, sound in pairs])
+        seen = made.expert.module.see(normalised(clips[0].array("mouths"))[None])
+    assert once["L1"] == pytest.approx(255 * float((drawn - faces).abs().mean()), rel=1e-4)
+    nearest = (heard[0][:, None] - seen[0][None]).abs().sum(-1).argmin(0)
+    share = 100 * float((nearest == torch.arange(N)).float().mean())
+    assert once["own sound nearest, true mouths"] == pytest.approx(share)
+    expected = 0.93 * once["L1"] / 255 + 0.01 * once["lip loss"]
+    expected += 0.5 * 5 * once["contrastive loss"]
+    assert once["loss"] == pytest.approx(expected, rel=1e-5)
+    assert found["own sound nearest"].unit == "%"
+    assert found["lip loss, true mouths"].n == 2
+
+
+def test_another_expert_is_refused(expert: str, tmp_path: Path):
+    with pytest.raises(ConfigError, match="must be an av_syncnet"):
+        training("syncnet.puppets")
+    with pytest.raises(MissingAsset):
+        training("av_syncnet.large_lrs2")
+    with pytest.raises(ConfigError, match="landmarks mediapipe478"):
+        training(expert, landmarks="mediapipe478")
+    net = seeded(1)
+    net.settings["reading"]["aligned"] = False
+    with pytest.raises(ConfigError, match="middle of the frame"):
+        training(write_expert(tmp_path, net))
+
+
+# Bundles and generation
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory, expert: str, clips: list[Kept]) -> Path:
+    made = training(expert, smooth=3)
+    with torch.no_grad():
+        # Has seen a batch, as every network that was trained.
+        made._pair(given := batch(made, clips), made.hearing(given["sound"], given["padding"]))
+        # What is drawn shall differ by more than rounding.
+        made.net.output_block[1].weight *= 100
+        made.hearing.audio_map.weight *= 30
+    folder = tmp_path_factory.mktemp("run") / "bundle"
+    write_bundle(folder, made.eval(), {"config": {}}, ())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def method(bundle: Path) -> SyncTalklip:
+    return SyncTalklip(SyncTalklipConfig(weights=str(bundle), frames_at_once=4)).eval()
+
+
+def video(method: SyncTalklip, request: Request) -> Tensor:
+    method.check(request)
+    return torch.cat(list(method.frames(request)))
+
+
+def test_a_bundle_holds_what_generates(bundle: Path, expert: str):
+    record = json.loads((bundle / "bundle.json").read_text())
+    assert list(record["parts"]) == ["net", "hearing"]
+    taken = SyncTalklip(SyncTalklipConfig(weights=str(bundle)))
+    assert len(taken.supervisors) == 1
+    assert taken.supervisors == (training(expert).expert.sha256,)
+    assert (taken.crop.size, taken.crop.smooth) == (SIDE, 3)
+    assert taken.critic.settings["side"] == SIDE
+    shas = {name: part["sha256"] for name, part in record["parts"].items()}
+    assert taken.provenance()["weights"] == shas
+    assert not any("video" in name for name in taken.state_dict())
+
+
+def test_training_begins_with_a_pretrained_generator(bundle: Path, expert: str, tmp_path: Path):
+    first = SyncTalklip(SyncTalklipConfig(weights=str(bundle)))
+    made = training(expert, init=str(bundle))
+    for name, value in first.parts()["net"].state_dict().items():
+        assert torch.equal(made.net.state_dict()[name], value)
+    own = made.hearing.audio_map.weight
+    assert torch.equal(own, first.hearing.audio_map.weight)
+    again = training(expert, init=str(bundle), encoder_from="expert")
+    assert not torch.equal(again.hearing.audio_map.weight, own)
+    with pytest.raises(GenerationError, match="no trained weights"):
+        made.check(of_still())
+    wider = write_expert(tmp_path, seeded(1, dim=32))
+    with pytest.raises(ConfigError, match=r"width 16.*width 32.*encoder_from=expert"):
+        training(wider, init=str(bundle))
+    assert training(wider, init=str(bundle), encoder_from="expert").hearing.dim == 32
+
+
+def test_an_encoder_that_is_left_as_it_is(expert: str, clips: list[Kept]):
+    made = training(expert, encoder_rate=0.0)
+    optimizer = made.configure_optimizers()["optimizer"]
+    owned = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert not any(id(p) in owned for p in made.hearing.encoder.parameters())
+    assert reached(made, made.loss(batch(made, clips))) == {"net", "audio_map", "critic", "scale"}
+    slower = training(expert, encoder_rate=0.5).configure_optimizers()["optimizer"]
+    assert {group["lr"] for group in slower.param_groups} == {1e-4, 5e-5}
+
+
+@pytest.mark.parametrize("n", [1, 4, 11])
+def test_any_number_of_frames(method: SyncTalklip, n: int):
+    made = video(method, of_still(n / 25))
+    assert made.shape == (n, *photograph().shape[1:])
+    assert made.dtype == torch.uint8
+
+
+def test_the_size_of_a_batch_changes_nothing_and_nothing_is_random(method: SyncTalklip):
+    request = of_video(9, 0.36)
+    made = video(method, request)
+    assert torch.equal(made, video(method, request))
+    for n in (1, 32):
+        other = SyncTalklip(replace(method.config, frames_at_once=n))
+        assert (video(other, request).int() - made.int()).abs().max() <= 1
+
+
+def test_only_the_face_changes_and_it_follows_the_sound(method: SyncTalklip):
+    request = of_still(0.32)
+    made, still = video(method, request), photograph()
+    assert torch.equal(made[:, :, :, :8], still.expand(8, -1, -1, -1)[:, :, :, :8])
+    assert (made.int() - still.int()).abs().max() > 20
+    other = replace(request, speech=Speech(request.speech.waveform.flip(0)))
+    assert not torch.equal(made, video(method, other))
+    # The still does not move, so frames differ by their sound alone.
+    assert not torch.equal(made[2], made[5])
+
+
+def test_a_frame_hears_the_feature_of_its_time(method: SyncTalklip):
+    """At 50 frames a second, pairs of frames lie around one frame at 25 a second."""
+    slow = video(method, of_still(0.4))
+    fast = video(method, of_still(0.4, fps=Fraction(50)))
+    assert len(fast) == 2 * len(slow)
+    near = (fast[8].int() - slow[4].int()).abs().float().mean()
+    far = (fast[8].int() - slow[9].int()).abs().float().mean()
+    assert near < far
+
+
+def test_frames_without_a_face_pass_through(method: SyncTalklip):
+    made = video(method, of_video(8, 0.4, absent=(0, 1)))
+    assert bool((made[:2] == 128).all())
+    assert method.unedited == 4  # the source starts over after 8 frames
+    assert len(made) == 10
+
+
+def test_without_weights_nothing_is_made():
+    with pytest.raises(GenerationError, match="no trained weights"):
+        SyncTalklip(SMALL).check(of_still())
+
+
+# What is kept of a real face
+
+
+@pytest.fixture(scope="module")
+def moving() -> Clip:
+    """The photograph moves right by a pixel a frame and back."""
+    shifts = [k if k < 14 else 28 - k for k in range(28)]
+    frames = torch.cat([photograph().roll(k, 3) for k in shifts])
+    noise = torch.randn(28 * 640, generator=torch.Generator().manual_seed(1)) * 0.1
+    return Clip(TensorVideo(frames), Speech(noise.clamp(-1, 1)))
+
+
+@pytest.fixture(scope="module")
+def made() -> SyncTalklip:
+    return SyncTalklip(SMALL)
+
+
+@pytest.fixture(scope="module")
+def views(moving: Clip, made: SyncTalklip, tmp_path_factory: pytest.TempPathFactory) -> ClipViews:
+    finder, features = FaceFinder(FaceDetector()), Arrays(tmp_path_factory.mktemp("views"))
+    device = torch.device("cpu")
+    return ClipViews("c", "p", {"pred": moving}, {"pred": "c"}, made.keys, finder, features, device)
+
+
+@pytest.fixture(scope="module")
+def arrays(moving: Clip, made: SyncTalklip, views: ClipViews) -> dict[str, Tensor]:
+    return made.keep(Sample("c", moving, "p"), views)
+
+
+def test_a_true_face_through_the_map_is_near_the_true_mouth(arrays: dict[str, Tensor]):
+    n = len(arrays["faces"])
+    assert {name: tuple(value.shape[1:]) for name, value in arrays.items()} == {
+        "faces": (3, SIDE, SIDE),
+        "mouths": (88, 88),
+        "maps": (6,),
+        "sound": (104,),
+        "start": (),
+    }
+    assert n == len(arrays["sound"]) == len(arrays["maps"]) == 28
+    faces, true = arrays["faces"].float() / 255, arrays["mouths"].float()
+
+    def off(maps: Tensor) -> float:
+        return float((mouths_of(faces, maps) - true).abs().mean())
+
+    here = off(arrays["maps"])
+    assert here < 4
+    # A pixel of the face away in any direction it fits less.
+    for place in (2, 5):
+        for step in (-1.5, 1.5):
+            moved = arrays["maps"].clone()
+            moved[:, place] += step
+            assert off(moved) > 1.3 * here
+
+
+def test_places_are_those_at_which_crops_were_cut(
+    moving: Clip, made: SyncTalklip, views: ClipViews
+):
+    face = views.parts(made.keys[0])[0].values
+    (places,) = views.parts(place_view(made.crop))
+    frames = torch.cat(list(moving.video.frames()))
+    assert torch.equal(made.crop.cut(frames, places.values), face)
+
+
+def test_clips_without_a_face_or_sound_are_left_out(
+    moving: Clip, made: SyncTalklip, views: ClipViews, monkeypatch: pytest.MonkeyPatch
+):
+    def keep(clip: Clip, n_frames: int = 28) -> None:
+        monkeypatch.setitem(views._clips, "pred", clip)
+        longer = Clip(TensorVideo(torch.zeros(n_frames, 3, 8, 8, dtype=torch.uint8)))
+        made.keep(Sample("c", longer, "p"), views)
+
+    with pytest.raises(Unscorable, match="20 frames of a face with sound; at least 25"):
+        keep(Clip(moving.video, Speech(moving.speech.waveform[: 20 * 640])))
+    with pytest.raises(Unscorable, match="the sound is silent"):
+        keep(Clip(moving.video, Speech(torch.zeros(28 * 640))))
+    with pytest.raises(Unscorable, match="72 of 100 frames without"):
+        keep(moving, 100)
+    with pytest.raises(Unscorable, match="no sound"):
+        keep(Clip(moving.video))
+
+
+# Names and settings
+
+
+def test_the_user_types_it_as_the_paper_does():
+    for name in ("syncTalklip", "SyncTalkLip", "sync-talklip"):
+        assert registry("methods").find(name).name == "synctalklip"
+    config = load_config(SyncTalklipConfig, "methods", parse_name("syncTalklip.tiny+no_lip"))
+    assert (config.side, config.lip_weight) == (64, 0)
+
+
+@pytest.mark.parametrize("name", ["synctalklip.tiny", "synctalklip.paper", "synctalklip.talklip"])
+def test_settings_build_networks(name: str):
+    config = load_config(SyncTalklipConfig, "methods", parse_name(name))
+    made = SyncTalklip(config)
+    n = sum(p.numel() for p in made.net.parameters())
+    assert n < 2e6 if name.endswith("tiny") else n == 33_485_363
+    if name.endswith("talklip"):
+        assert (config.contrast, config.contrast_weight) == ("infonce", 1e-3)
+
+
+def test_an_expert_has_to_be_named():
+    tiny = load_config(SyncTalklipConfig, "methods", parse_name("synctalklip.tiny"), [])
+    with pytest.raises(ConfigError, match="none is named: train one with `tfbench train av_sync"):
+        SyncTalklip(tiny).gather()

@@ -1,0 +1,197 @@
+"""What SyncTalklip keeps of a clip, and what of that a training step reads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from tfbench.core.errors import Unscorable
+from tfbench.core.types import FPS, SAMPLE_RATE, ViewKey
+from tfbench.evaluators._mouths import MOST_LOST
+from tfbench.methods._synctalklip_losses import mouth_maps, mouths_of
+from tfbench.nets.avhubert import CROP, WINDOW, audio_features
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from tfbench.core.types import Crop, Sample, Views
+    from tfbench.evaluators.base import Kept
+
+__all__ = [
+    "SHORTEST",
+    "Stretch",
+    "draw_stretch",
+    "draw_windows",
+    "excerpt",
+    "kept",
+    "place_view",
+    "together",
+]
+
+SHORTEST = 25
+"""Frames of a clip that is trained on; a window is shorter."""
+SAMPLES_PER_FRAME = SAMPLE_RATE // int(FPS)
+EDGE = (CROP - WINDOW) // 2
+"""Pixels between the edges of the aligned mouth and of what is read of it."""
+
+
+class Stretch(NamedTuple):
+    """A part of a kept clip: its frames from `start` up to `stop`, and what is said in them."""
+
+    start: int
+    stop: int
+    text: str | None
+
+
+def place_view(crop: Crop) -> ViewKey:
+    """Ask for a crop's regions themselves, one row a frame."""
+    return ViewKey("places", "pred", crop, extract=_places, located=True)
+
+
+def _places(_frames: Tensor, regions: Tensor) -> Tensor:
+    return regions
+
+
+def kept(sample: Sample, views: Views, keys: Sequence[ViewKey]) -> dict[str, Tensor]:
+    """Keep faces, mouths, the map between both, and the sound of their time.
+
+    Args:
+        sample: The clip.
+        views: Of the clip.
+        keys: Views of the faces, of the mouths (96 x 96), and of the places of both.
+
+    Returns:
+        "faces" uint8 (T, 3, S, S); "mouths" uint8 (T, 88, 88); "maps" float32 (T, 6), of
+        `mouth_maps`; "sound" float32 (T, 104); "start" int64 (1,), number of the first frame.
+
+    Raises:
+        Unscorable: There is no face that is seen all the time, or no sound.
+    """
+    parts = [views.parts(key) for key in keys]
+    start, stop, n_frames = parts[0][0].start, parts[0][0].stop, sample.clip.video.n_frames
+    lost = n_frames - (stop - start)
+    if len(parts[0]) > 1 or lost > MOST_LOST:
+        raise Unscorable(
+            f"SyncTalklip learns from one face that is seen all the time; this clip has "
+            f"{len(parts[0])} tracks, and {lost} of {n_frames} frames without the first"
+        )
+    waveform = views.speech("pred").waveform
+    n = min(stop, len(waveform) // SAMPLES_PER_FRAME) - start
+    if n < SHORTEST:
+        raise Unscorable(f"{n} frames of a face with sound; at least {SHORTEST} are needed")
+    waveform = waveform[start * SAMPLES_PER_FRAME :][: n * SAMPLES_PER_FRAME]
+    if not bool(waveform.any()):
+        raise Unscorable("the sound is silent")
+    faces, mouths, of_faces, of_mouths = (found[0].values[:n] for found in parts)
+    of_mouths = of_mouths - torch.tensor([0.0, 0, EDGE, 0, 0, EDGE])
+    return {
+        "faces": faces,
+        "mouths": mouths[:, EDGE:-EDGE, EDGE:-EDGE],
+        "maps": mouth_maps(of_faces, of_mouths),
+        "sound": audio_features(waveform, n),
+        "start": torch.tensor([start]),
+    }
+
+
+def draw_stretch(clip: Kept, longest: int, rng: np.random.Generator) -> Stretch:
+    """Return a whole clip, or, of one that is too long, as many words in a row as fit.
+
+    Where the times of words are not known it is the whole clip.
+    """
+    n = clip.shapes["faces"][0]
+    times, text = clip.facts.get("word_times"), clip.facts.get("transcript")
+    if n <= longest or not times:
+        return Stretch(0, n, text)
+    offset = int(clip.array("start")[0])
+    begins, ends = ([float(t[k] * FPS) - offset for t in times] for k in (1, 2))
+    first = last = int(rng.integers(len(times)))
+    while last + 1 < len(times) and ends[last + 1] - begins[first] < longest - 1:
+        last += 1
+    while first > 0 and ends[last] - begins[first - 1] < longest - 1:
+        first -= 1
+    start = min(max(int(begins[first]), 0), n - SHORTEST)
+    stop = min(max(int(ends[last]) + 1, start + SHORTEST), n, start + longest)
+    return Stretch(start, stop, " ".join(str(word) for word, _, _ in times[first : last + 1]))
+
+
+def draw_windows(n: int, window: int, groups: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw windows that share no frame, and leave at least one frame out.
+
+    Args:
+        n: Frames that there are, more than `window`.
+        window: Frames of one.
+        groups: How many; fewer, where there are not so many frames.
+        rng: Where chance comes from.
+
+    Returns:
+        Numbers of their frames, ascending.
+    """
+    groups = max(min(groups, (n - 1) // window), 1)
+    firsts = np.sort(rng.choice(n - groups * (window - 1), groups, replace=False))
+    firsts += np.arange(groups) * (window - 1)
+    numbers: NDArray[np.int64] = (firsts[:, None] + np.arange(window)).ravel()
+    return numbers
+
+
+def excerpt(
+    clip: Kept, stretch: Stretch, at: Sequence[int], other: int, opacity: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Read what a training step needs of a clip.
+
+    Args:
+        clip: Where from.
+        stretch: What of it is heard and read, T frames.
+        at: Numbers of the frames in it that are drawn, N, ascending.
+        other: Number of the clip's frame that shows the person.
+        opacity: float32 (S, S), with which true faces are put into the true mouths, as drawn ones
+            are; None leaves these as they are.
+
+    Returns:
+        "faces" uint8 (N, 3, S, S), "maps" float32 (N, 6), "at" int64 (N,), "reference" uint8
+        (3, S, S), "sound" float32 (T, 104) and "mouths" uint8 (T, 88, 88).
+    """
+    start, stop = stretch.start, stretch.stop
+    rows, maps = torch.tensor(at), clip.array("maps", start, stop)
+    low, high = (at[0], at[-1] + 1) if opacity is None else (0, stop - start)
+    faces, mouths = (
+        clip.array("faces", start + low, start + high),
+        clip.array("mouths", start, stop),
+    )
+    if opacity is not None:
+        mouths = mouths_of(faces.float() / 255, maps, mouths.float(), opacity).round().byte()
+    return {
+        "faces": faces[rows - low],
+        "maps": maps[rows],
+        "at": rows,
+        "reference": clip.array("faces", other, other + 1)[0],
+        "sound": clip.array("sound", start, stop),
+        "mouths": mouths,
+    }
+
+
+def together(examples: Sequence[Any]) -> dict[str, Tensor]:
+    """Join drawn frames one after the other, and fill up what is as long as a clip.
+
+    Returns:
+        "faces", "maps" and "rows" int64 (N,), each drawn frame's place among all B T frames;
+        "drawn" int64 (B,), how many belong to each clip; "reference" (B, 3, S, S); "sound"
+        (B, T, 104), "mouths" (B, T, 88, 88) and "padding" bool (B, T).
+    """
+    lengths = torch.tensor([len(e["sound"]) for e in examples])
+    longest = int(lengths.max())
+    return {
+        "faces": torch.cat([e["faces"] for e in examples]),
+        "maps": torch.cat([e["maps"] for e in examples]),
+        "rows": torch.cat([k * longest + e["at"] for k, e in enumerate(examples)]),
+        "drawn": torch.tensor([len(e["at"]) for e in examples]),
+        "reference": torch.stack([e["reference"] for e in examples]),
+        "sound": pad_sequence([e["sound"] for e in examples], batch_first=True),
+        "mouths": pad_sequence([e["mouths"] for e in examples], batch_first=True),
+        "padding": torch.arange(longest) >= lengths[:, None],
+    }

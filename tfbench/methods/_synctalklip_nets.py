@@ -1,0 +1,211 @@
+"""SyncTalklip's generator: a U-Net over faces, and a tunable AV-HuBERT that hears the sound.
+
+Structure after Yangxiaoda1/SyncTalkLip, which is that of Sxjdwang/TalkLip (`models/talklip.py`):
+the stages over faces are Wav2Lip's, and the vector between them is a frame's feature of the whole
+utterance, after a linear layer. Everything is RGB.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from tfbench.methods._wav2lip_nets import ENCODER, decoded, face_decoder, face_encoder
+from tfbench.nets.avhubert import STACK, AVHubert, EncoderSettings, audio_features
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["FaceGenerator", "Listener", "SoundEncoder", "deepest"]
+
+SAMPLES = 160 * STACK
+"""Of a feature's time, 16 kHz."""
+STRETCH, CONTEXT = 250, 50
+"""Features that are computed at once, and how many are heard before and after: 10 s and 2 s."""
+UNUSED = "feature_extractor_video."
+"""Parameters that only mouths go through."""
+
+
+def deepest(width: int, most: int) -> int:
+    """Return the channels of the map of one pixel, which is what the sound is brought to."""
+    return min(width * ENCODER[-1], most)
+
+
+class FaceGenerator(nn.Module):
+    """Draws faces; the defaults are the published network.
+
+    Args:
+        width: Channels of the first layer; the others are multiples of it.
+        most: No layer has more channels.
+        side: Of the faces, pixels; a multiple of 32 from 64.
+        smooth: What it is fed: frames over which the face's box is averaged.
+        below: Room below the face's box, as a share of its height.
+        decoder_width: As `width`, of the decoder.
+
+    Attributes:
+        settings: The arguments.
+
+    Raises:
+        ConfigError: The side is another.
+    """
+
+    def __init__(
+        self,
+        width: int = 16,
+        most: int = 512,
+        side: int = 96,
+        smooth: int = 5,
+        below: float = 0.05,
+        decoder_width: int = 16,
+    ) -> None:
+        super().__init__()
+        self.settings: dict[str, Any] = {
+            "width": width,
+            "most": most,
+            "side": side,
+            "smooth": smooth,
+            "below": below,
+            "decoder_width": decoder_width,
+        }
+        self.side, self.smooth, self.below = side, smooth, below
+        heard = deepest(width, most)
+        self.face_encoder_blocks = face_encoder(width, most, side)
+        self.face_decoder_blocks, self.output_block = face_decoder(
+            width, most, side, decoder_width, heard
+        )
+
+    def forward(self, heard: Tensor, faces: Tensor) -> Tensor:
+        """Draw faces.
+
+        Args:
+            heard: float32 (N, deepest), of `SoundEncoder.project`.
+            faces: float32 (N, 6, side, side), 0 to 1: the face to be drawn, its lower half black,
+                and the same person's at another time; RGB.
+
+        Returns:
+            (N, 3, side, side), 0 to 1.
+        """
+        x = heard[:, :, None, None]
+        drawn: Tensor = self.output_block(
+            decoded(self.face_encoder_blocks, self.face_decoder_blocks, faces, x)
+        )
+        return drawn
+
+
+class SoundEncoder(nn.Module):
+    """AV-HuBERT as far as sound goes through it, and a linear layer to the generator's width.
+
+    Args:
+        encoder: Arguments of `EncoderSettings`. What they say of mouths does not count, and nothing
+            is dropped in training.
+        channels: Of the generator's map of one pixel.
+
+    Attributes:
+        settings: The arguments, as JSON holds them.
+    """
+
+    def __init__(self, encoder: Mapping[str, Any], channels: int) -> None:
+        super().__init__()
+        without = dict.fromkeys(
+            ("dropout", "attention_dropout", "activation_dropout", "input_dropout", "layerdrop"),
+            0.0,
+        )
+        # The front end for mouths is taken away again: it may as well be small.
+        small = {"widths": (1, 1, 1, 1, 1), "classes": (), "front_gradient": 1.0}
+        wanted = EncoderSettings(**{**encoder, **without, **small})
+        self.encoder = AVHubert(wanted)
+        del self.encoder.feature_extractor_video
+        # What stands for masked sound in pre-training is not learnt here.
+        masked = self.encoder.mask_emb.detach()
+        del self.encoder.mask_emb
+        self.encoder.register_buffer("mask_emb", masked)
+        self.audio_map = nn.Linear(wanted.dim, channels)
+        self.settings: dict[str, Any] = {
+            "encoder": {**asdict(wanted), "widths": [1] * 5, "classes": []},
+            "channels": channels,
+        }
+
+    @classmethod
+    def of(cls, encoder: AVHubert, channels: int) -> SoundEncoder:
+        """Begin with the weights of a whole AV-HuBERT, and a linear layer that is drawn."""
+        made = cls(asdict(encoder.settings), channels)
+        own = made.encoder.state_dict().keys()
+        state = {name: value for name, value in encoder.state_dict().items() if name in own}
+        made.encoder.load_state_dict(state)
+        return made
+
+    @property
+    def dim(self) -> int:
+        """Width of features, D."""
+        return self.encoder.settings.dim
+
+    def forward(self, sound: Tensor, padding: Tensor | None = None) -> Tensor:
+        """Compute the features of sound, f_a.
+
+        Args:
+            sound: float32 (B, T, 104), of `tfbench.nets.avhubert.audio_features`.
+            padding: bool (B, T), True after an utterance's end.
+
+        Returns:
+            (B, T, D).
+        """
+        heard: Tensor = self.encoder(None, sound, padding).last
+        return heard
+
+    def project(self, heard: Tensor) -> Tensor:
+        """Bring features (N, D) to the generator's width, (N, channels)."""
+        projected: Tensor = self.audio_map(heard)
+        return projected
+
+
+class Listener:
+    """Features of a recording, computed where they are asked for: memory does not grow with it.
+
+    Stretches of 10 s are heard with 2 s before and after; what lies further away, which attention
+    would reach in a shorter recording, is not.
+
+    Args:
+        encoder: In evaluation mode.
+        waveform: float32 (S,), 16 kHz.
+        device: Where to compute.
+    """
+
+    def __init__(
+        self, encoder: SoundEncoder, waveform: Tensor, device: torch.device | str = "cpu"
+    ) -> None:
+        self.encoder, self.waveform, self.device = encoder, waveform, device
+        self.n = max(1, -(-len(waveform) // SAMPLES))
+        self.held: dict[int, Tensor] = {}
+
+    def at(self, places: Sequence[Fraction]) -> Tensor:
+        """Return features (k, D) at places in time, ascending, in units of features.
+
+        Between two features they are mixed by their distance; beyond the ends the last one counts.
+        """
+        rows = []
+        for place in places:
+            inside = max(Fraction(0), min(place, Fraction(self.n - 1)))
+            low, share = int(inside // 1), float(inside % 1)
+            here = self._feature(low)
+            rows.append(here + share * (self._feature(low + 1) - here) if share else here)
+        return torch.stack(rows)
+
+    def _feature(self, number: int) -> Tensor:
+        k = number // STRETCH
+        if k not in self.held:
+            before = {k - 1: self.held[k - 1]} if k - 1 in self.held else {}
+            self.held = before | {k: self._stretch(k)}
+        return self.held[k][number - k * STRETCH]
+
+    def _stretch(self, k: int) -> Tensor:
+        """Compute the k-th stretch, (at most 250, D)."""
+        first, stop = k * STRETCH, min((k + 1) * STRETCH, self.n)
+        low, high = max(first - CONTEXT, 0), min(stop + CONTEXT, self.n)
+        samples = self.waveform[low * SAMPLES : high * SAMPLES]
+        sound = audio_features(samples, high - low).to(self.device)
+        heard = self.encoder(sound[None])[0]
+        return heard[first - low : stop - low]
