@@ -1,8 +1,10 @@
 import errno
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import torch
 
 from tests.evaluation.kill import KILLS
 from tests.evaluation.world import build, digest, make_clips
-from tfbench.core.errors import InputError, StorageError, TfbenchError
+from tfbench.core.errors import GenerationError, InputError, StorageError, TfbenchError
 from tfbench.core.types import Need
 from tfbench.evaluation.result import read_result
 from tfbench.evaluation.run import evaluate
@@ -87,6 +89,58 @@ class Fatal(Generator):
 def test_a_killed_process_is_told_in_a_line(clips: Path, tmp_path: Path):
     evaluation = replace(build(clips, tmp_path), generator=Fatal())
     with pytest.raises(TfbenchError, match=r"ended early: killed.*--devices 1"):
+        evaluate(evaluation, accelerator="cpu", devices=2)
+
+
+class Slow(Generator):
+    """Refuses the first clip at once and takes a minute for others, and cleans up."""
+
+    name = "slow"
+    needs = frozenset({Need.SOURCE})
+
+    def __init__(self, marker):
+        super().__init__()
+        self.marker = marker
+
+    def frames(self, request):
+        if "clip 0" in request.id:
+            raise GenerationError("no")
+        try:
+            self.marker.with_suffix(".begun").touch()
+            time.sleep(60)
+        finally:
+            self.marker.touch()
+        yield from request.source.video.frames()
+
+
+def test_after_ctrl_c_processes_clean_up_and_others_live(clips: Path, tmp_path: Path):
+    slow = Slow(tmp_path / "cleaned")
+    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(30,))
+    other.start()
+
+    def press(_case, _state):
+        while not (tmp_path / "cleaned.begun").exists():
+            time.sleep(0.05)
+        raise KeyboardInterrupt
+
+    evaluation = replace(build(clips, tmp_path / "run"), generator=slow)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(evaluation, accelerator="cpu", devices=2, progress=press)
+    assert (tmp_path / "cleaned").exists()
+    assert other.is_alive()
+    other.kill()
+
+
+def test_what_goes_wrong_in_a_process_is_told_as_in_one(clips: Path, tmp_path: Path):
+    (tmp_path / "file").touch()
+    evaluation = build(clips, tmp_path / "file" / "run")
+    with pytest.raises(StorageError, match="run"):
+        evaluate(evaluation, accelerator="cpu", devices=2)
+
+
+def test_what_cannot_be_sent_to_a_process_is_named(clips: Path, tmp_path: Path):
+    evaluation = replace(build(clips, tmp_path), generator=Slow(lambda: None))
+    with pytest.raises(TfbenchError, match="slow or a metric cannot be sent to another process"):
         evaluate(evaluation, accelerator="cpu", devices=2)
 
 
