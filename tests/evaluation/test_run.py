@@ -115,7 +115,7 @@ class Slow(Generator):
 
 def test_after_ctrl_c_processes_clean_up_and_others_live(clips: Path, tmp_path: Path):
     slow = Slow(tmp_path / "cleaned")
-    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(30,))
+    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,))
     other.start()
 
     def press(_case, _state):

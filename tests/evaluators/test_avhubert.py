@@ -15,6 +15,7 @@ from tfbench.evaluators.avhubert import (
     cluster,
     masked_loss,
 )
+from tfbench.nets._avhubert_encoder import Predicted
 from tfbench.nets.avhubert_encoder import PretrainedEncoder
 from tfbench.nets.bundle import load_bundle
 from tfbench.training.bundle import write_bundle
@@ -151,6 +152,45 @@ def test_figures_tell_what_is_told_without_a_look(clips):
         assert "purity" not in {figure.name for figure in made.assess(clips[1:])}
 
 
+@pytest.mark.parametrize(("n", "sizes"), [(1, [1]), (2, [2]), (8, [8]), (9, [5, 4])])
+def test_held_out_clips_are_masked_together_as_in_training(tmp_path: Path, n: int, sizes: list):
+    clips = [kept(tmp_path, None, seed, 10 + seed) for seed in range(n)]
+    made = trainee(clips).eval()
+    batches = []
+    predict = made.net.encoder.predict
+    lengths = iter([10 + seed for seed in range(n)])
+
+    def watched(video, audio, draw, padding):
+        batches.append(len(video))
+        for mouths, sound, own in zip(video, audio, padding, strict=True):
+            length = next(lengths)
+            assert own.tolist() == [False] * length + [True] * (len(own) - length)
+            assert not mouths[length:].any()
+            assert not sound[length:].any()
+        return predict(video, audio, draw, padding)
+
+    made.net.encoder.predict = watched
+    with torch.no_grad():
+        figures = {figure.name: figure for figure in made.assess(clips)}
+    assert batches == sizes
+    assert figures[made.monitor].n == n
+    assert 0 <= figures[made.monitor].value <= 100
+
+
+def test_a_told_share_is_that_of_each_clips_masked_frames(clips):
+    made = trainee(clips).eval()
+    labels = [made.labels[str(clip.path)] for clip in clips]
+    masked = torch.zeros(2, 14, dtype=torch.bool)
+    masked[0, 3:7] = masked[1, 2:7] = True
+    guesses = torch.zeros(2, 14, dtype=torch.int64)
+    guesses[0, :14], guesses[1, :11] = labels[0], labels[1]
+    guesses[0, 3] = (guesses[0, 3] + 1) % 4
+    guesses[0, 0] = (guesses[0, 0] + 1) % 4
+    logits = torch.nn.functional.one_hot(guesses, 4).float()
+    made.net.encoder.predict = lambda *_: Predicted((logits,), masked)
+    assert made._told(clips, labels, 0) == [75.0, 100.0]
+
+
 def test_agreement_is_that_of_scikit_learn():
     draw = np.random.RandomState(0)
     labels, signs = draw.randint(0, 5, 200), draw.randint(0, 3, 200)
@@ -168,6 +208,6 @@ def test_bad_labels_are_refused(clips, tmp_path: Path):
     bundle = tmp_path / "first" / "bundle"
     write_bundle(bundle, trainee(clips), {}, ())
     with pytest.raises(ConfigError, match="which has 2 layers"):
-        trainee(clips, labels=str(bundle), layer=3)
+        trainee(labels=str(bundle), layer=3).gather()
     with pytest.raises(InputError, match="25 frames cannot be put into 40 clusters"):
         trainee(clips, clusters=40)

@@ -15,10 +15,10 @@ from tests.methods.faces import of_still, of_video, photograph
 from tfbench.core.config import load_config
 from tfbench.core.errors import ConfigError, GenerationError, InputError, MissingAsset, Unscorable
 from tfbench.core.registry import parse_name, registry
-from tfbench.core.types import Clip, Request, Sample, Speech, TensorVideo
-from tfbench.evaluators.base import Kept
+from tfbench.core.types import Clip, Part, Request, Sample, Speech, TensorVideo, ViewKey
+from tfbench.evaluators.base import Figure, Kept
 from tfbench.faces.detect import FaceDetector
-from tfbench.methods._synctalklip_data import draw_stretch, place_view
+from tfbench.methods._synctalklip_data import draw_stretch, place_view, unread
 from tfbench.methods._synctalklip_losses import mouths_of, put_back, see_drawn
 from tfbench.methods.synctalklip import SyncTalklip, SyncTalklipConfig
 from tfbench.nets.av_syncnet import AVSyncNet, lip_loss, seeded
@@ -55,7 +55,9 @@ def expert(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_expert(folder, seeded(1))
 
 
-def kept_clip(folder: Path, k: int, n: int = N, words: str = "set blue", **facts) -> Kept:
+def kept_clip(
+    folder: Path, k: int, n: int = N, words: str = "set blue", start: int = 0, **facts
+) -> Kept:
     """Random faces and mouths, and a map that puts the mouth into the lower half of the face."""
     draw = torch.Generator().manual_seed(k)
     maps = torch.tensor([0.5, 0.0, 10.0, 0.0, 0.4, 30.0]).repeat(n, 1)
@@ -64,7 +66,7 @@ def kept_clip(folder: Path, k: int, n: int = N, words: str = "set blue", **facts
         "mouths": torch.randint(0, 256, (n, 88, 88), dtype=torch.uint8, generator=draw),
         "maps": maps,
         "sound": torch.randn(n, 104, generator=draw),
-        "start": torch.tensor([0]),
+        "start": torch.tensor([start]),
     }
     video = TensorVideo(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
     sample = Sample(f"c{k}", Clip(video), "p", transcript=words or None, **facts)
@@ -99,6 +101,7 @@ def named(made: SyncTalklip) -> dict[str, nn.Module]:
         "audio_map": made.hearing.audio_map,
         "critic": made.critic,
         "scale": made.scale,
+        "projection": made.projection,
         "expert": made.expert.module,
     }
 
@@ -134,22 +137,33 @@ def test_each_loss_trains_the_parts_that_the_paper_trains(expert: str, clips: li
     assert reached(made, made.lip_loss(given, made.see(given, faces))) == GENERATOR
     heard, _, faces = drawn()
     seen = made.see(given, faces)
-    assert reached(made, made.contrast_loss(given, heard, seen)) == GENERATOR | {"scale"}
+    loss = made.contrast_loss(given, heard, seen, made.scale())
+    assert reached(made, loss) == GENERATOR | {"scale"}
     # By way of f_a alone, without the faces: the base variant tunes the encoder by it, too.
     heard, _, faces = drawn()
-    loss = made.contrast_loss(given, heard, made.see(given, faces.detach()))
+    loss = made.contrast_loss(given, heard, made.see(given, faces.detach()), made.scale())
     assert reached(made, loss) == {"encoder", "scale"}
     made.config = replace(made.config, contrast_sound="frozen")
     heard, _, faces = drawn()
-    loss = made.contrast_loss(given, heard, made.see(given, faces.detach()))
+    loss = made.contrast_loss(given, heard, made.see(given, faces.detach()), made.scale())
     assert reached(made, loss) == {"scale"}
     heard, _, faces = drawn()
-    loss = made.contrast_loss(given, heard, made.see(given, faces))
+    loss = made.contrast_loss(given, heard, made.see(given, faces), made.scale())
     assert reached(made, loss) == GENERATOR | {"scale"}
     made.config = replace(made.config, contrast="infonce", contrast_sound="tuned")
     heard, _, faces = drawn()
     loss = made.contrast_loss(given, heard, made.see(given, faces))
     assert reached(made, loss) == GENERATOR
+
+
+def test_the_linear_layer_of_talklip_is_trained_and_not_kept(expert: str, clips: list[Kept]):
+    made = training(expert, contrast="infonce", project=True)
+    owned = made.configure_optimizers()["optimizer"].param_groups
+    parameters = {id(p) for group in owned for p in group["params"]}
+    assert {id(p) for p in made.projection.parameters()} < parameters
+    loss = made.loss(batch(made, clips))
+    assert reached(made, loss) == GENERATOR | {"critic", "projection"}
+    assert list(made.parts()) == ["net", "hearing"]
 
 
 def test_all_losses_together_never_reach_the_expert(expert: str, clips: list[Kept]):
@@ -212,7 +226,7 @@ def test_conv_compares_after_the_experts_convolution(tmp_path: Path, clips: list
     with torch.no_grad():
         heard = made.hearing(given["sound"], given["padding"])
         seen = made.expert.module.see(normalised(given["mouths"]), given["padding"])
-        pairs = made._compared(given, heard, seen)
+        pairs = made.compared(given, heard, seen)
         align = made.expert.module.align
         rows = given["rows"][: given["drawn"][0]]
         expected = align(heard, given["padding"]).flatten(0, 1)[rows]
@@ -341,6 +355,27 @@ def test_of_a_long_clip_some_words_are_read(tmp_path: Path):
     assert draw_stretch(clip, 150, np.random.default_rng(0)) == (0, 150, "no matter")
     unknown = kept_clip(tmp_path, 1, 150)
     assert draw_stretch(unknown, 60, np.random.default_rng(0)) == (0, 150, "set blue")
+    # Where nobody reads it, it is cut, so that memory is bounded.
+    starts = set()
+    for seed in range(200):
+        part = draw_stretch(unknown, 60, np.random.default_rng(seed), read=False)
+        assert (part.stop - part.start, part.text) == (60, "")
+        starts.add(part.start)
+    assert min(starts) < 3
+    assert 87 < max(starts) <= 90
+
+
+def test_words_outside_of_the_kept_frames_are_not_read(tmp_path: Path):
+    """The face is seen from frame 10 to frame 50: from 0.4 to 2 seconds."""
+    times = (("a", 0.0, 0.3), ("b", 0.3, 0.6), ("c", 0.6, 1.9), ("d", 1.9, 2.3), ("e", 2.3, 2.5))
+    clip = kept_clip(tmp_path, 0, 40, "a b, c d e", start=10, word_times=times)
+    assert draw_stretch(clip, 60, np.random.default_rng(0)) == (0, 40, "b c")
+    texts = {draw_stretch(clip, 36, np.random.default_rng(seed)).text for seed in range(20)}
+    assert texts == {"b", "c"}
+    whole = kept_clip(tmp_path, 1, 40, "B, C!", start=10, word_times=times[1:3])
+    assert draw_stretch(whole, 60, np.random.default_rng(0)).text == "B, C!"
+    never = kept_clip(tmp_path, 2, 40, "a e", start=10, word_times=(times[0], times[-1]))
+    assert "none of its words is said while the face is seen" in unread(never, 60, len)
 
 
 def test_clips_that_cannot_be_read_are_refused(expert: str, tmp_path: Path):
@@ -353,17 +388,23 @@ def test_clips_that_cannot_be_read_are_refused(expert: str, tmp_path: Path):
     timed = kept_clip(tmp_path, 3, words="set blue", word_times=(("set", 0, 1), ("blue2", 1, 2)))
     with pytest.raises(InputError, match="c3: 'blue2' does not fit"):
         made.fit_to([timed])
-    with pytest.raises(InputError, match="c1 cannot be read"):
+    with pytest.raises(InputError, match="1, 9"):
         made.example([numbers], np.random.default_rng(0))
+    # Four times the longest is read as a whole, where words have no times.
+    short = training(expert, longest=25)
+    long = kept_clip(tmp_path, 4, 101)
+    short.fit_to([kept_clip(tmp_path, 5, 100)])
+    short.fit_to([kept_clip(tmp_path, 6, 101, word_times=(("set", 0, 1), ("blue", 1, 2)))])
+    with pytest.raises(InputError, match=r"c4: it has 101 frames.* 4 x longest = 100"):
+        short.fit_to([long])
     # Without the loss, nobody has to read them.
     free = training(expert, lip_weight=0.0)
     free.fit_to([silent, numbers])
     given = batch(free, [silent, numbers])
     assert given["tokens"].numel() == 0
     assert torch.isfinite(free.loss(given))
-    with torch.inference_mode():
-        names = {figure.name for figure in free.eval().assess([silent])}
-    assert "lip loss" not in names
+    free.config = replace(free.config, longest=25)
+    assert len(free.example([long], np.random.default_rng(0))["sound"]) == 25
 
 
 def test_held_out_clips_are_measured(expert: str, clips: list[Kept]):
@@ -386,6 +427,39 @@ def test_held_out_clips_are_measured(expert: str, clips: list[Kept]):
     assert once["loss"] == pytest.approx(expected, rel=1e-5)
     assert found["own sound nearest"].unit == "%"
     assert found["lip loss, true mouths"].n == 2
+    # What learning does to F alone moves no figure.
+    with torch.inference_mode():
+        made.scale.weight.fill_(3.0)
+        moved = {figure.name: figure.value for figure in made.assess(clips[:1])}
+    assert moved == once
+
+
+def test_held_out_clips_that_cannot_be_read_stop_nothing(
+    expert: str, clips: list[Kept], tmp_path: Path
+):
+    made = training(expert, lip_weight=0.01, longest=25).eval()
+    others = [
+        kept_clip(tmp_path, 0, words=""),
+        kept_clip(tmp_path, 1, words="call 911"),
+        kept_clip(tmp_path, 2, 101),
+    ]
+
+    def measured(held_out: list[Kept]) -> dict[str, Figure]:
+        with torch.inference_mode():
+            return {figure.name: figure for figure in made.assess(held_out)}
+
+    both, alone, without = measured([*clips, *others]), measured(clips), measured(others)
+    counts = {name: figure.n for name, figure in both.items()}
+    assert counts["loss"] == counts["lip loss"] == counts["lip loss, true mouths"] == 2
+    assert {counts[name] for name in counts if "lip" not in name and name != "loss"} == {5}
+    for name in ("loss", "lip loss"):
+        assert both[name] == alone[name]
+    # Where none can be read, the loss lacks that term.
+    assert "lip loss" not in without
+    expected = 0.93 * without["L1"].value / 255
+    expected += 1.3e-4 * 5 * without["contrastive loss"].value
+    assert without["loss"].value == pytest.approx(expected, rel=1e-5)
+    assert without["loss"].n == 3
 
 
 def test_another_expert_is_refused(expert: str, tmp_path: Path):
@@ -448,14 +522,43 @@ def test_training_begins_with_a_pretrained_generator(bundle: Path, expert: str, 
         assert torch.equal(made.net.state_dict()[name], value)
     own = made.hearing.audio_map.weight
     assert torch.equal(own, first.hearing.audio_map.weight)
+    # Of the encoder that is thrown away, the linear layer stays.
     again = training(expert, init=str(bundle), encoder_from="expert")
-    assert not torch.equal(again.hearing.audio_map.weight, own)
+    assert torch.equal(again.hearing.audio_map.weight, own)
+    assert torch.equal(again.hearing.audio_map.bias, first.hearing.audio_map.bias)
     with pytest.raises(GenerationError, match="no trained weights"):
         made.check(of_still())
     wider = write_expert(tmp_path, seeded(1, dim=32))
     with pytest.raises(ConfigError, match=r"width 16.*width 32.*encoder_from=expert"):
         training(wider, init=str(bundle))
     assert training(wider, init=str(bundle), encoder_from="expert").hearing.dim == 32
+
+
+def test_an_encoder_of_another_expert_is_not_compared(
+    bundle: Path, expert: str, clips: list[Kept], tmp_path: Path
+):
+    other = write_expert(tmp_path, seeded(2))
+    with pytest.raises(ConfigError, match=r"was not trained with the expert.*encoder_from=expert"):
+        training(other, init=str(bundle))
+    made = training(other, init=str(bundle), encoder_from="expert")
+    sound = clips[0].array("sound")[None]
+    with torch.inference_mode():
+        heard = made.eval().hearing(sound)
+        torch.testing.assert_close(heard, made.expert.module.hear(sound))
+    # Both have trained it, and it is theirs.
+    assert set(made.supervisors) == {made.expert.sha256, training(expert).expert.sha256}
+    frozen = training(other, init=str(bundle), contrast_sound="frozen").eval()
+    alone = training(other, init=str(bundle), contrast="none").eval()
+    with torch.inference_mode():
+        assert not torch.allclose(frozen.hearing(sound), heard)
+        assert "own sound nearest" in {figure.name for figure in frozen.assess(clips[:1])}
+        assert "own sound nearest" not in {figure.name for figure in alone.assess(clips[:1])}
+    # A generator that nobody judged is told by the expert that its encoder began with.
+    silent = training(expert, contrast="none", lip_weight=0.0)
+    write_bundle(tmp_path / "alone", silent.eval(), {"config": {}}, ())
+    assert training(expert, init=str(tmp_path / "alone")).comparable
+    with pytest.raises(ConfigError, match="was not trained with the expert"):
+        training(other, init=str(tmp_path / "alone"))
 
 
 def test_an_encoder_that_is_left_as_it_is(expert: str, clips: list[Kept]):
@@ -598,6 +701,21 @@ def test_clips_without_a_face_or_sound_are_left_out(
         keep(Clip(moving.video))
 
 
+def test_faces_and_mouths_of_other_frames_are_left_out(
+    moving: Clip, made: SyncTalklip, views: ClipViews, monkeypatch: pytest.MonkeyPatch
+):
+    found = views.parts
+    late = made.keys[1]
+
+    def parts(key: ViewKey) -> tuple[Part, ...]:
+        (one,) = found(key)
+        return (replace(one, start=2, values=one.values[2:]) if key == late else one,)
+
+    monkeypatch.setattr(views, "parts", parts)
+    with pytest.raises(Unscorable, match=r"of the same frames; they are of \[\(0, 28\), \(2, 28\)"):
+        made.keep(Sample("c", moving, "p"), views)
+
+
 # Names and settings
 
 
@@ -616,6 +734,7 @@ def test_settings_build_networks(name: str):
     assert n < 2e6 if name.endswith("tiny") else n == 33_485_363
     if name.endswith("talklip"):
         assert (config.contrast, config.contrast_weight) == ("infonce", 1e-3)
+        assert config.project
 
 
 def test_an_expert_has_to_be_named():

@@ -12,6 +12,7 @@ from tests.nets.test_color_syncnet import drawn_state
 from tfbench.faces.align import cut_transformed
 from tfbench.methods._synctalklip_data import draw_windows
 from tfbench.methods._synctalklip_losses import (
+    Projection,
     Scale,
     apart,
     info_nce,
@@ -26,8 +27,8 @@ from tfbench.methods._synctalklip_nets import (
     FaceGenerator,
     Listener,
     SoundEncoder,
+    place_of,
 )
-from tfbench.methods.synctalklip import place_of
 from tfbench.nets.av_syncnet import seeded
 from tfbench.nets.avhubert import audio_features, normalised
 
@@ -54,6 +55,17 @@ def test_the_traditional_loss_by_hand():
     first = -1 / t + math.log(math.exp(1 / t) + math.exp(c / t))
     second = -c / t + math.log(1 + math.exp(c / t))
     assert float(info_nce(heard, seen, t)) == pytest.approx((first + second) / 2, rel=1e-5)
+
+
+def test_the_traditional_loss_is_that_of_two_normalisations_and_a_linear_layer():
+    """As in Sxjdwang/TalkLip `models/learn_sync.py`: f_a is brought to length 1 before it, too."""
+    layer = Projection(2, 2)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[0.0, 2.0], [1.0, 0.0]]))
+        layer.bias.copy_(torch.tensor([1.0, 0.0]))
+        found = layer(torch.tensor([[3.0, 4.0], [0.0, 0.5]]))
+    # (0.6, 0.8) gives (2 x 0.8 + 1, 0.6); (0, 1) gives (3, 0).
+    assert found.flatten().tolist() == pytest.approx([2.6, 0.6, 3.0, 0.0])
 
 
 def test_the_factor_is_bounded_and_follows_the_loss():

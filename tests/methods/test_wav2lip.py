@@ -23,7 +23,12 @@ from tfbench.core.errors import AssetError, ConfigError, GenerationError, Missin
 from tfbench.core.registry import parse_name
 from tfbench.core.types import Request, Speech
 from tfbench.evaluators.base import Kept
-from tfbench.evaluators.color_syncnet import ColorSyncNetConfig, ColorSyncNetTrainee
+from tfbench.evaluators.color_syncnet import (
+    ColorSyncNetConfig,
+    ColorSyncNetTrainee,
+    first_column,
+    mel_chunks,
+)
 from tfbench.media.spectral import log_mel
 from tfbench.methods._editing import soft_edge
 from tfbench.methods._wav2lip_nets import (
@@ -421,3 +426,22 @@ def test_the_lower_half_alone_is_put_back(method: Wav2Lip):
         rows = (made != photograph()).any(0).any(0).any(1)
         first.append(int(rows.nonzero()[0]))
     assert first[0] + SIDE // 8 < first[1]
+
+
+def test_scattered_frames_come_from_five_clips_until_the_expert_counts(
+    expert: str, clips: list[Kept]
+):
+    made = training(expert, scattered=True, sync_below=-1.0)
+    drawn = made.example(clips, np.random.default_rng(1))
+    alone = training(expert).example(clips, np.random.default_rng(1))
+    assert {k: v.shape for k, v in drawn.items()} == {k: v.shape for k, v in alone.items()}
+    known = [
+        (face, mel_chunks(clip.array("mel"), [first_column(at - made.net.lead)])[0])
+        for clip in clips
+        for at, face in enumerate(clip.array("faces"))
+    ]
+    for face, sound in zip(drawn["faces"], drawn["sound"], strict=True):
+        assert any(torch.equal(face, f) and torch.equal(sound, s) for f, s in known)
+    made.syncing = True
+    drawn = made.example(clips, np.random.default_rng(1))
+    assert all(torch.equal(drawn[name], alone[name]) for name in alone)

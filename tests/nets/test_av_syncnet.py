@@ -56,9 +56,28 @@ def test_the_convolution_begins_as_a_mean_over_its_frames():
     plain, net = seeded(), AVSyncNet(*_sizes(), align_kernel=3)
     x = torch.randn(1, 6, net.dim)
     assert plain.align(x) is x
-    padded = F.pad(x, (0, 0, 1, 1))
-    wanted = (padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]) / 3
-    assert torch.allclose(net.align(x), wanted, atol=1e-6)
+    padded = F.pad(x - x.mean(1), (0, 0, 1, 1))
+    mean = (padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]) / 3
+    wanted = (mean - mean.mean(2, keepdim=True)) / mean.std(2, correction=0, keepdim=True)
+    assert torch.allclose(net.align(x), wanted, atol=1e-3)
+
+
+def test_the_convolution_alone_cannot_bring_unrelated_features_together():
+    net = AVSyncNet(*_sizes(), align_kernel=3)
+    torch.manual_seed(0)
+    # What all features share must not bring them together either.
+    heard, seen = torch.randn(2, 4, 100, net.dim) + torch.randn(net.dim)
+    optimizer = torch.optim.Adam(net.alignment.parameters(), 5e-3)
+    found = []
+    for _ in range(200):
+        apart = l1_distances(net.align(heard), net.align(seen)).mean() / net.dim
+        optimizer.zero_grad()
+        apart.backward()
+        optimizer.step()
+        found.append(float(apart.detach()))
+    # Of two independent normal numbers the mean distance is 2 / sqrt(pi).
+    assert found[0] == pytest.approx(2 / math.sqrt(math.pi), abs=0.1)
+    assert found[-1] > 0.3
 
 
 def _sizes() -> tuple[dict, dict, list]:
@@ -100,6 +119,24 @@ def test_logits_at_a_place_depend_on_the_subwords_before_it_alone():
     last = len(one) - 2
     assert torch.allclose(same[0, : last + 1], same[1, : last + 1], atol=1e-6)
     assert not torch.allclose(same[0, last + 1], same[1, last + 1], atol=1e-3)
+
+
+def test_words_before_are_hidden_but_never_the_beginning_and_the_end():
+    net = seeded()
+    told = []
+    net.reader.decoder.forward = lambda before, *_: told.append(before) or torch.zeros(1)
+    tokens = filled([net.tokenise("abcdefgh" * 20), net.tokenise("ab")])
+    torch.manual_seed(0)
+    for share in (0.0, 0.3, 0.9999):
+        net.write_logits(torch.zeros(2, 5, net.dim), tokens, word_drop=share)
+    whole, some, none = told
+    assert torch.equal(whole[0], torch.cat([torch.tensor([EOS]), tokens[0, :-1]]))
+    hidden = some != whole
+    assert 0.2 < float(hidden[0].float().mean()) < 0.4
+    assert (some[hidden] == net.reader.subwords.index("<unk>")).all()
+    assert none[:, 0].tolist() == [EOS, EOS]
+    assert (none[0, 1:] == 3).all()
+    assert torch.equal(none == PAD, whole == PAD)
 
 
 def test_equation_4_is_the_sum_over_a_text_and_the_mean_over_texts():

@@ -68,6 +68,18 @@ def test_what_is_learnt_cuts_all_its_words_and_does_not_depend_on_their_order():
     assert cutter.cut("qi")
 
 
+def test_letters_that_no_text_has_are_pieces_too_but_cut_nothing_else():
+    letters = "'abcdefghijklmnopqrstuvwxyz"
+    plain, full = learn_pieces(TEXTS, 60), learn_pieces(TEXTS, 60, letters)
+    assert len(full) <= 60
+    absent = {piece for piece, _ in full} - {piece for piece, _ in plain}
+    assert absent == set(letters) - set("".join(TEXTS))
+    assert max(score for piece, score in full if piece in absent) < min(s for _, s in plain)
+    cutter = Subwords(full)
+    assert cutter.cut("jazz") == (WORD_START, "j", "a", "z", "z")
+    assert [cutter.cut(text) for text in TEXTS] == [Subwords(plain).cut(text) for text in TEXTS]
+
+
 def test_what_does_not_fit_is_refused(official: Subwords):
     with pytest.raises(InputError, match=r"no subword has 2, m; write numbers as words"):
         official.cut("seem 2")
@@ -77,6 +89,8 @@ def test_what_does_not_fit_is_refused(official: Subwords):
         Subwords([])
     with pytest.raises(ConfigError, match="no room for the 22 signs"):
         learn_pieces(TEXTS, 12)
+    with pytest.raises(ConfigError, match="no room for the 23 signs"):
+        learn_pieces(TEXTS, 22, "aj")
     with pytest.raises(InputError, match="no words"):
         learn_pieces([" "], 12)
 

@@ -67,7 +67,6 @@ class SpeechConfig(MouthConfig):
         input_dropout: Of what enters its transformer.
         layerdrop: Share of its layers that are passed by.
         front_gradient: Factor on the gradient of its front ends.
-        longest: Most frames of an example; a longer clip is cut where no text is needed.
         landmarks: Variant of `tfbench.nets.landmarks` by which mouths are found.
     """
 
@@ -85,7 +84,6 @@ class SpeechConfig(MouthConfig):
     input_dropout: Share = 0.1
     layerdrop: Share = 0.0
     front_gradient: Annotated[float, Field(ge=0)] = 1.0
-    longest: Positive = 500
     landmarks: str = "dlib68"
 
     def encoder(self) -> dict[str, Any]:

@@ -4,8 +4,11 @@
 the mouths' features, plus `lambda_av` times Equation 5, the L1 distance of the features of sound
 alone and of mouths alone at the same frame. It begins with an encoder that `tfbench train avhubert`
 or the authors of AV-HuBERT have pre-trained. `paper`
-(configs/evaluators/av_syncnet.paper.yaml) has the paper's sizes and, for what it does not tell, the
-reference's settings of fine-tuning (facebookresearch/av_hubert, `conf/finetune`).
+(configs/evaluators/av_syncnet.paper.yaml) has the paper's sizes and steps and, where a setting is
+known here, the reference's fine-tuning (facebookresearch/av_hubert,
+`conf/finetune/large_lrs3_433h.yaml`). There, otherwise than here, Adam's betas are 0.9 and 0.98,
+the rate falls exponentially to a twentieth, numbers have half precision, and a step has up to 1000
+frames on each of eight GPUs.
 
 Deviations: F of Equation 5 is 1, since a learned non-negative scale would fall to 0 at once. The
 published fine-tunings first train the decoder alone (`freeze`), which the paper does not tell.
@@ -13,14 +16,19 @@ Not in the paper, decided here: tau is 1 / D, so that Equation 5 is a mean diffe
 width; Equation 5 is the mean over the frames that are no padding. What lets some hundred clips
 suffice is in the defaults, and off in `paper`: the loss of connectionist temporal classification
 beside that of attention (`ctc`; Watanabe et al. 2017), a cross-entropy of every frame's letter
-(`frame_loss`; see `tfbench.evaluators.lipreader`), and the same losses of what is heard (`sound`),
-which is easy to read and to which the mouths' features are drawn. The layers of these two are not
-part of the network. CTC and the frames' letters count per frame or text as Equation 4 does.
+(`frame_loss`; half of it is asked of the video front end, see `tfbench.evaluators.lipreader`), and
+the same losses of what is heard (`sound`), which is easy to read and to which the mouths' features
+are drawn; and words that the decoder is not told (`word_drop`), so that it has to look. The layers
+of CTC and letters are not part of the network. CTC counts per text as Equation 4 does, and the
+letter of a frame as much as the mean text has subwords.
+The best network is that with the fewest wrong characters: where the decoder learns texts by heart,
+the loss of the lips rises while they are read ever better.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
@@ -49,6 +57,7 @@ from tfbench.metrics.wer import is_sentence
 from tfbench.nets._avhubert_decoder import EOS, PAD
 from tfbench.nets._subwords import learn_pieces
 from tfbench.nets.av_syncnet import AVSyncNet, filled, l1_distances, lip_loss
+from tfbench.nets.avhubert import EncoderSettings
 from tfbench.nets.avhubert_encoder import PretrainedEncoder
 from tfbench.nets.bundle import load_network
 from tfbench.nets.lipreader import ALPHABET
@@ -60,6 +69,10 @@ if TYPE_CHECKING:
     from tfbench.evaluators.base import Kept
 
 __all__ = ["AVSyncNetTrainee", "AVSyncNetConfig"]
+
+SIZES = ("layers", "dim", "ffn", "heads", "conv_pos", "conv_pos_groups", "widths")
+ARCHITECTURE = (*SIZES, "audio_dim", "fuse", "norm_first", "prelu")
+"""Settings of an encoder that decide what its weights mean."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +93,13 @@ class AVSyncNetConfig(SpeechConfig):
         vocabulary: Most subwords.
         ctc: Weight of the loss by connectionist temporal classification; 0 in the paper.
         frame_loss: Weight of the frames' letters at the start; 0 in the paper.
-        frame_until: Share of the steps in which that weight falls to zero.
+        frame_until: Share of the steps after `sound_first` in which that weight falls to zero.
         sound: Weight of the same three losses of what is heard; 0 in the paper.
         sound_first: Steps at the start in which nothing but these is learnt: they cost a fraction.
+            After them the learning rate rises from zero once more, since the video front end has
+            learnt nothing yet. Of use without `init` alone.
+        word_drop: Share of the subwords before that the decoder is not told; 0 in the paper.
+        activation_dropout: Inside the encoder's layers.
         decoder_layers: Of the decoder.
         decoder_dim: Its width.
         decoder_ffn: Width inside its layers.
@@ -109,14 +126,28 @@ class AVSyncNetConfig(SpeechConfig):
     frame_loss: Annotated[float, Field(ge=0)] = 1.0
     frame_until: Annotated[float, Field(gt=0)] = 1.0
     sound: Annotated[float, Field(ge=0)] = 1.0
-    sound_first: Annotated[int, Field(ge=0)] = 1500
+    sound_first: Annotated[int, Field(ge=0)] = 700
+    word_drop: Share = 0.2
+    activation_dropout: Share = 0.0
     decoder_layers: Positive = 2
     decoder_dim: Positive = 128
     decoder_ffn: Positive = 384
     decoder_heads: Positive = 4
-    decoder_dropout: Share = 0.1
+    decoder_dropout: Share = 0.2
     decoder_scaled: bool = True
     beam: Positive = 5
+
+    def __post_init__(self) -> None:
+        if self.sound_first and not self.sound:
+            raise ConfigError(
+                f"sound_first={self.sound_first} begins with steps of sound alone, of which "
+                "sound=0 learns nothing; give sound_first=0, or sound above 0"
+            )
+        if self.sound_first >= self.steps:
+            raise ConfigError(
+                f"sound_first={self.sound_first} leaves none of steps={self.steps} in which lips "
+                "are learnt; give more steps, or a lower sound_first, such as 0"
+            )
 
 
 class AVSyncNetTrainee(SpeechTrainee):
@@ -124,15 +155,35 @@ class AVSyncNetTrainee(SpeechTrainee):
 
     Args:
         config: Settings; None takes the defaults.
+
+    Attributes:
+        fitted: Whether it learns here; a bundle lacks the layer by which CTC reads.
     """
 
     name = "av_syncnet"
     Config = AVSyncNetConfig
-    monitor: ClassVar[str] = "loss of lips"
+    monitor: ClassVar[str] = "CER"
     higher_is_better: ClassVar[bool] = False
     config: AVSyncNetConfig
     net: AVSyncNet
     """Made by `fit_to`, which learns the vocabulary."""
+    fitted: bool = False
+
+    @cached_property
+    def beginning(self) -> PretrainedEncoder:
+        """What `init` names.
+
+        Raises:
+            UnknownName: There is no such network.
+            ConfigError: It is no encoder, or one of another architecture.
+            MissingAsset: Its file is not on this machine.
+        """
+        return _pretrained(self.config.init, EncoderSettings(**self.config.encoder()))
+
+    def gather(self) -> None:
+        """Load what `init` names, if anything."""
+        if self.config.init:
+            _ = self.beginning
 
     def keep(self, sample: Sample, views: Views) -> dict[str, Tensor]:
         """Keep mouths and sound; see `SpeechTrainee.keep`.
@@ -149,7 +200,8 @@ class AVSyncNetTrainee(SpeechTrainee):
 
         Raises:
             InputError: Some clips have no transcript, or none that can be spelt.
-            ConfigError: The vocabulary has no room for the letters, or `init` is of other sizes.
+            ConfigError: The vocabulary has no room for the letters, or `init` is of another
+                architecture.
             MissingAsset: What `init` names is not there.
         """
         refuse_without_words(clips)
@@ -164,16 +216,23 @@ class AVSyncNetTrainee(SpeechTrainee):
             "scaled": c.decoder_scaled,
         }
         reading = {"beam": c.beam, "landmarks": c.landmarks}
-        pieces = learn_pieces(texts, c.vocabulary)
+        pieces = learn_pieces(texts, c.vocabulary, ALPHABET.strip())
         self.adopt({"net": AVSyncNet(c.encoder(), decoder, pieces, c.align_kernel, reading)})
+        self.fitted = True
         if c.init:
-            _begin_with(self.net, c.init)
+            # A mask is of another width where features were masked, and nothing is masked here.
+            own = {"mask_emb": self.net.encoder.mask_emb}
+            given = self.beginning.encoder.state_dict()
+            wanted = self.net.encoder.state_dict().keys()
+            self.net.encoder.load_state_dict({key: given[key] for key in wanted} | own)
+            del self.beginning
 
     def adopt(self, parts: Any) -> None:
         """Take a network, and make the layers that only help to train it."""
         self.net = parts["net"]
         self.ctc_layer = nn.Linear(self.net.dim, len(self.net.reader.subwords))
         self.letters = nn.Linear(self.net.dim, SILENCE + 1)
+        self.letters_seen = nn.Linear(self.net.dim, SILENCE + 1)
 
     def example(self, clips: Sequence[Kept], rng: np.random.Generator) -> dict[str, Tensor]:
         """Draw a sentence or a run of its words, and how it is varied.
@@ -206,15 +265,16 @@ class AVSyncNetTrainee(SpeechTrainee):
 
     def loss(self, batch: Any) -> Tensor:
         """Compute Equation 6, with what helps to learn from few clips."""
-        c, padding = self.config, batch["padding"]
+        c, padding, encoder = self.config, batch["padding"], self.net.encoder
         if self.global_step < c.sound_first:
             return self._told(self.net.hear(batch["audio"], padding), batch, "sound")
         with torch.set_grad_enabled(self.global_step >= c.freeze):
-            seen = self.net.see(self.video(batch), padding)
+            looked = encoder.look(self.video(batch), padding)
+            seen = encoder.follow(looked, padding).last
             heard = self.net.hear(batch["audio"], padding)
         apart = self.distances(heard, seen, padding)[~padding].mean()
         self.log("apart", apart)
-        total = c.lambda_av * apart + c.lambda_lip * self._told(seen, batch, "lips")
+        total = c.lambda_av * apart + c.lambda_lip * self._told(seen, batch, "lips", looked)
         if c.sound:
             total = total + c.sound * c.lambda_lip * self._told(heard, batch, "sound")
         return total
@@ -225,22 +285,46 @@ class AVSyncNetTrainee(SpeechTrainee):
         apart = l1_distances(self.net.align(heard, padding), self.net.align(seen, padding))
         return apart * tau
 
-    def _told(self, features: Tensor, batch: Any, stream: str) -> Tensor:
-        """Compute how well features tell the text: by attention, by CTC, by each frame's letter."""
+    def _told(
+        self, features: Tensor, batch: Any, stream: str, looked: Tensor | None = None
+    ) -> Tensor:
+        """Compute how well features tell the text: by attention, by CTC, by each frame's letter.
+
+        The letters are asked of what the video front end gives as well, if that is `looked`.
+        """
         c, text, padding = self.config, batch["text"], batch["padding"]
-        logits = self.net.write_logits(features, text, padding)
+        logits = self.net.write_logits(features, text, padding, c.word_drop)
         total = lip_loss(logits, text, c.label_smoothing)
         self.log(stream, total)
         if c.ctc:
             ctc = self._ctc(features, text, padding)
             self.log(f"{stream}_ctc", ctc)
             total = total + c.ctc * ctc
-        weight = c.frame_loss * max(1 - self.global_step / (c.frame_until * c.steps), 0.0)
+        weight = self._letters_count()
         if weight and bool((batch["letters"] != UNKNOWN).any()):
-            letters = letter_loss(self.letters(features).flatten(0, 1), batch["letters"].flatten())
+            wanted = batch["letters"].flatten()
+            letters = letter_loss(self.letters(features).flatten(0, 1), wanted)
             self.log(f"{stream}_letters", letters)
+            if looked is not None:
+                by_sight = letter_loss(self.letters_seen(looked).flatten(0, 1), wanted)
+                self.log("letters_seen", by_sight)
+                letters = (letters + by_sight) / 2
             total = total + weight * letters * (text != PAD).sum() / len(text)
         return total
+
+    def _letters_count(self) -> float:
+        """Return the weight of the frames' letters, which falls after `sound_first`."""
+        c = self.config
+        over = (self.global_step - c.sound_first) / (c.frame_until * (c.steps - c.sound_first))
+        return c.frame_loss * min(max(1 - over, 0.0), 1.0)
+
+    def _rate(self, step: int) -> float:
+        """Return the share of the peak learning rate; it rises a second time where lips begin."""
+        c, rate = self.config, super()._rate(step)
+        since = step - c.sound_first
+        if c.sound_first and 0 <= since < c.warmup:
+            rate *= (since + 1) / c.warmup
+        return rate
 
     def _ctc(self, features: Tensor, text: Tensor, padding: Tensor) -> Tensor:
         """Compute CTC of the subwords without their end, by texts; <s> is the blank."""
@@ -254,30 +338,21 @@ class AVSyncNetTrainee(SpeechTrainee):
 
         Returns:
             The loss of Equation 4 of the lips, without smoothing; CER and WER of lips read by
-            attention, WER of GRID's grammar and of other sentences apart where there are both, WER
-            against the words of another clip, WER of what is heard; and of the two features of a
-            clip's frames, the distance of Equation 5, and the share of frames of sound whose
-            nearest frame of mouths, of the whole clip, is their own, or at most one away.
+            attention, CER of lips read by the best path of CTC where that is trained, WER of GRID's
+            grammar and of other sentences apart where there are both, WER against the words of
+            another clip, WER of what is heard; and of the two features of a clip's frames, the
+            distance of Equation 5, and the share of frames of sound whose nearest frame of mouths,
+            of the whole clip, is their own, or at most one away.
         """
         rows = [self._measured(clip) for clip in clips]
         said = [str(clip.facts["transcript"]) for clip in clips]
         people = [clip.identity for clip in clips]
         lips = [row["lips"] for row in rows]
-        errors = [count_errors(*pair) for pair in zip(said, lips, strict=True)]
         figures = [Figure.mean("loss of lips", [row["loss"] for row in rows])]
-        figures += [error_rate(name, errors, people) for name in ("CER", "WER")]
-        told = [is_sentence(text) for text in said]
-        for name, wanted in (("grammar", True), ("open", False)):
-            own = [k for k, grammar in enumerate(told) if grammar == wanted]
-            if 0 < len(own) < len(clips):
-                picked = [errors[k] for k in own], [people[k] for k in own]
-                figures.append(error_rate(f"WER of {name} sentences", *picked))
-        if len(clips) > 1:
-            order = np.random.default_rng(0).permutation(len(clips))
-            pairs = zip(order, np.roll(order, 1), strict=True)
-            control = [count_errors(said[k], lips[other]) for k, other in pairs]
-            speakers = [people[k] for k in order]
-            figures.append(error_rate("WER against another clip's words", control, speakers))
+        figures += _read(said, lips, people)
+        if self.config.ctc and self.fitted:
+            by_ctc = [count_errors(t, row["ctc"]) for t, row in zip(said, rows, strict=True)]
+            figures.append(error_rate("CER by CTC", by_ctc, people))
         heard = [count_errors(t, row["sound"]) for t, row in zip(said, rows, strict=True)]
         figures.append(error_rate("WER of sound", heard, people))
         figures.append(Figure.mean("distance", [row["apart"] for row in rows]))
@@ -292,12 +367,13 @@ class AVSyncNetTrainee(SpeechTrainee):
         heard = self.net.hear(audio[None])
         text = filled([self.net.tokenise(_text(spelt(clip.facts["transcript"], clip.id)))])
         text = text.to(self.device)
-        each = self.net.align(heard)[0][:, None], self.net.align(seen)[0][None]
-        apart = l1_distances(*each) * (self.config.tau or 1 / self.net.dim)
+        apart = torch.cdist(self.net.align(heard)[0], self.net.align(seen)[0], p=1)
+        apart = apart * (self.config.tau or 1 / self.net.dim)
         off = (apart.argmin(1) - torch.arange(len(apart), device=apart.device)).abs()
         return {
             "loss": float(lip_loss(self.net.write_logits(seen, text), text)),
             "lips": self.net.read(seen),
+            "ctc": self.net.spell(self.ctc_layer(seen)[0].argmax(1).unique_consecutive().tolist()),
             "sound": self.net.read(heard),
             "apart": float(apart.diagonal().mean()),
             "own": float((off == 0).float().mean()),
@@ -314,26 +390,39 @@ def _text(symbols: Sequence[int]) -> str:
     return "".join(ALPHABET[number - 1] for number in symbols)
 
 
-def _begin_with(net: AVSyncNet, name: str) -> None:
-    """Fill the encoder with pre-trained weights.
+def _read(said: Sequence[str], lips: Sequence[str], people: Sequence[str]) -> list[Figure]:
+    """Compute the error rates of what was read from lips; see `AVSyncNetTrainee.assess`."""
+    errors = [count_errors(*pair) for pair in zip(said, lips, strict=True)]
+    figures = [error_rate(name, errors, people) for name in ("CER", "WER")]
+    told = [is_sentence(text) for text in said]
+    for name, wanted in (("grammar", True), ("open", False)):
+        own = [k for k, grammar in enumerate(told) if grammar == wanted]
+        if 0 < len(own) < len(said):
+            picked = [errors[k] for k in own], [people[k] for k in own]
+            figures.append(error_rate(f"WER of {name} sentences", *picked))
+    if len(said) > 1:
+        order = np.random.default_rng(0).permutation(len(said))
+        pairs = zip(order, np.roll(order, 1), strict=True)
+        control = [count_errors(said[k], lips[other]) for k, other in pairs]
+        speakers = [people[k] for k in order]
+        figures.append(error_rate("WER against another clip's words", control, speakers))
+    return figures
 
-    Raises:
-        UnknownName: There is no such network.
-        ConfigError: It is no encoder, or one of other sizes.
-        MissingAsset: Its file is not on this machine.
-    """
+
+def _pretrained(name: str, wanted: EncoderSettings) -> PretrainedEncoder:
+    """Load a pre-trained encoder, and compare its architecture with what is wanted."""
     found = load_network(name).module
     if not isinstance(found, PretrainedEncoder):
         raise ConfigError(
             f"init={name} holds no pre-trained AV-HuBERT; give the folder of a bundle of `tfbench "
             "train avhubert`, or a network such as avhubert_encoder.large"
         )
-    given, wanted = found.encoder.state_dict(), net.encoder.state_dict()
-    unlike = [k for k, v in wanted.items() if k not in given or given[k].shape != v.shape]
-    if unlike:
-        raise ConfigError(
-            f"init={name} has another architecture: its '{unlike[0]}' differs ({len(unlike)} such "
-            "parameters in all); give layers, dim, ffn, heads, widths and conv_pos as they were in "
-            "its training"
-        )
-    net.encoder.load_state_dict({key: given[key] for key in wanted})
+    given = found.encoder.settings
+    for field in ARCHITECTURE:
+        there, here = getattr(given, field), getattr(wanted, field)
+        if there != here:
+            raise ConfigError(
+                f"init={name} has another architecture: its {field} is {there}, here it is "
+                f"{here}; give {', '.join(SIZES)} as they were in its training"
+            )
+    return found

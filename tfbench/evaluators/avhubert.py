@@ -47,6 +47,8 @@ MFCC = "mfcc"
 BEGINNINGS = 3
 PASSES = 100
 BATCH = 10_000
+TOGETHER = 8
+"""Most clips that are measured at once."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class AVHubertConfig(SpeechConfig):
     """Settings of one iteration of pre-training; see `EncoderSettings` for what masks mean.
 
     Attributes:
+        longest: Most frames of an example; a longer clip is cut.
         labels: What is clustered: "mfcc", or the network whose features are, such as the bundle of
             the iteration before.
         layer: Of that network's transformer, the first being 1; 0 for the last.
@@ -79,6 +82,7 @@ class AVHubertConfig(SpeechConfig):
     stretch: Factor = 0.0
     jitter: Annotated[float, Field(ge=0, le=0.4)] = 0.0
     hidden_frames: Annotated[int, Field(ge=0)] = 0
+    longest: Positive = 500
     labels: str = MFCC
     layer: Annotated[int, Field(ge=0)] = 0
     clusters: Annotated[int, Field(ge=2)] = 100
@@ -116,6 +120,11 @@ class AVHubertTrainee(SpeechTrainee):
         super().__init__(config)
         self.labels: dict[str, Tensor] = {}
         self._source: Frozen[Any] | None = None
+
+    def gather(self) -> None:
+        """Load the network of the iteration before."""
+        if self.config.labels != MFCC:
+            self._source = self._before()
 
     def fit_to(self, clips: Sequence[Kept]) -> None:
         """Cluster all frames, label them, and make the network.
@@ -193,22 +202,24 @@ class AVHubertTrainee(SpeechTrainee):
     def assess(self, clips: Sequence[Kept]) -> tuple[Figure, ...]:
         """Tell the labels of masked frames of held-out clips.
 
+        Several clips are masked together, as in training: the mouths of one alone would be masked
+        by zeros, those of several by other frames.
+
         Returns:
             The share that is told; the share of the most frequent label, which is told without a
             look; and, where times of words are known, how well clusters and letters agree: the
             share of frames whose letter is the most frequent one of their cluster, and the
             normalised mutual information (2 I / (H + H'), 0 to 1) of both.
         """
-        told, labels, letters = [], [], []
-        for k, clip in enumerate(clips):
-            wanted = self.net.label(self.features(clip).to(self.device)).cpu()
-            audio = clip.array("audio")[None].to(self.device)
-            draw = np.random.RandomState(k)
-            found = self.net.encoder.predict(seen_mouths(clip).to(self.device), audio, draw)
-            right = found.logits[0][0].argmax(1).cpu() == wanted
-            told.append(100 * float(right[found.masked[0].cpu()].float().mean()))
-            labels.append(wanted)
-            letters.append(spread_letters(clip.facts.get("word_times"), len(wanted)))
+        labels = [self.net.label(self.features(clip).to(self.device)).cpu() for clip in clips]
+        letters = [
+            spread_letters(clip.facts.get("word_times"), len(own))
+            for clip, own in zip(clips, labels, strict=True)
+        ]
+        told: list[float] = []
+        # Batches of about equal numbers: none of a single clip where there are several.
+        for k, rows in enumerate(np.array_split(np.arange(len(clips)), -(-len(clips) // TOGETHER))):
+            told += self._told([clips[n] for n in rows], [labels[n] for n in rows], k)
         joined, signs = torch.cat(labels).numpy(), np.concatenate(letters)
         frequent = float(np.bincount(joined).max()) / len(joined)
         figures = [
@@ -222,6 +233,21 @@ class AVHubertTrainee(SpeechTrainee):
             figures.append(Figure("purity", 100 * purity, n=n, of="frames", unit="%"))
             figures.append(Figure("normalised mutual information", information, n=n, of="frames"))
         return tuple(figures)
+
+    def _told(self, clips: Sequence[Kept], labels: Sequence[Tensor], seed: int) -> list[float]:
+        """Mask clips as one batch; returns the share of each one's masked frames told, in %."""
+        mouths = pad_sequence([seen_mouths(clip)[0] for clip in clips], batch_first=True)
+        audio = pad_sequence([clip.array("audio") for clip in clips], batch_first=True)
+        lengths = torch.tensor([len(own) for own in labels])
+        padding = torch.arange(audio.shape[1]) >= lengths[:, None]
+        draw = np.random.RandomState(seed)
+        mouths, audio, padding = (one.to(self.device) for one in (mouths, audio, padding))
+        found = self.net.encoder.predict(mouths, audio, draw, padding)
+        guesses, masked = found.logits[0].argmax(2).cpu(), found.masked.cpu()
+        return [
+            100 * float((guess[: len(own)] == own)[mask[: len(own)]].float().mean())
+            for guess, own, mask in zip(guesses, labels, masked, strict=True)
+        ]
 
     def parts(self) -> dict[str, nn.Module]:
         """Return the encoder with its clusters."""

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from tfbench.core.errors import Unscorable
+from tfbench.core.errors import InputError, Unscorable
 from tfbench.core.types import FPS, SAMPLE_RATE, ViewKey
 from tfbench.evaluators._mouths import MOST_LOST
 from tfbench.methods._synctalklip_losses import mouth_maps, mouths_of
 from tfbench.nets.avhubert import CROP, WINDOW, audio_features
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -32,11 +32,14 @@ __all__ = [
     "kept",
     "place_view",
     "together",
+    "unread",
 ]
 
 SHORTEST = 25
 """Frames of a clip that is trained on; a window is shorter."""
 SAMPLES_PER_FRAME = SAMPLE_RATE // int(FPS)
+AT_ONCE = 4
+"""A clip whose words cannot be parted is read as a whole up to so many times `longest`."""
 EDGE = (CROP - WINDOW) // 2
 """Pixels between the edges of the aligned mouth and of what is read of it."""
 
@@ -46,7 +49,7 @@ class Stretch(NamedTuple):
 
     start: int
     stop: int
-    text: str | None
+    text: str
 
 
 def place_view(crop: Crop) -> ViewKey:
@@ -71,7 +74,8 @@ def kept(sample: Sample, views: Views, keys: Sequence[ViewKey]) -> dict[str, Ten
         `mouth_maps`; "sound" float32 (T, 104); "start" int64 (1,), number of the first frame.
 
     Raises:
-        Unscorable: There is no face that is seen all the time, or no sound.
+        Unscorable: There is no face that is seen all the time, or no sound, or faces and mouths
+            are not of the same frames.
     """
     parts = [views.parts(key) for key in keys]
     start, stop, n_frames = parts[0][0].start, parts[0][0].stop, sample.clip.video.n_frames
@@ -80,6 +84,12 @@ def kept(sample: Sample, views: Views, keys: Sequence[ViewKey]) -> dict[str, Ten
         raise Unscorable(
             f"SyncTalklip learns from one face that is seen all the time; this clip has "
             f"{len(parts[0])} tracks, and {lost} of {n_frames} frames without the first"
+        )
+    spans = {(found[0].start, found[0].stop) for found in parts}
+    if len(spans) > 1:
+        raise Unscorable(
+            f"faces and mouths must be of the same frames; they are of {sorted(spans)}, from the "
+            "first up to the last but one"
         )
     waveform = views.speech("pred").waveform
     n = min(stop, len(waveform) // SAMPLES_PER_FRAME) - start
@@ -99,25 +109,83 @@ def kept(sample: Sample, views: Views, keys: Sequence[ViewKey]) -> dict[str, Ten
     }
 
 
-def draw_stretch(clip: Kept, longest: int, rng: np.random.Generator) -> Stretch:
-    """Return a whole clip, or, of one that is too long, as many words in a row as fit.
+def unread(clip: Kept, longest: int, tokenise: Callable[[str], object]) -> str:
+    """Say why what is said in a clip cannot be read; "" where it can.
 
-    Where the times of words are not known it is the whole clip.
+    Args:
+        clip: With a transcript, at best with the times of words.
+        longest: Frames that are read at once; four times as many where words have no times.
+        tokenise: Of the expert.
     """
-    n = clip.shapes["faces"][0]
-    times, text = clip.facts.get("word_times"), clip.facts.get("transcript")
-    if n <= longest or not times:
-        return Stretch(0, n, text)
-    offset = int(clip.array("start")[0])
-    begins, ends = ([float(t[k] * FPS) - offset for t in times] for k in (1, 2))
-    first = last = int(rng.integers(len(times)))
-    while last + 1 < len(times) and ends[last + 1] - begins[first] < longest - 1:
+    n, timed = clip.shapes["faces"][0], clip.facts.get("word_times")
+    if not isinstance(clip.facts.get("transcript"), str):
+        return "it has no transcript"
+    if not timed and n > AT_ONCE * longest:
+        return (
+            f"it has {n} frames, of which at most {AT_ONCE} x longest = {AT_ONCE * longest} are "
+            "read at once, and no word_times by which to cut it; cut the file, or raise longest"
+        )
+    words = _seen_words(clip)
+    if timed and not words:
+        return "none of its words is said while the face is seen; look at word_times"
+    try:
+        for one in (_said(clip), *(word for word, _, _ in words)):
+            tokenise(one)
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def _seen_words(clip: Kept) -> list[tuple[str, float, float]]:
+    """Return the words whose middle lies in the kept frames, with begin and end in frames."""
+    times = clip.facts.get("word_times") or ()
+    n, offset = clip.shapes["faces"][0], int(clip.array("start")[0]) if times else 0
+    words = [
+        (str(word), float(begin * FPS) - offset, float(end * FPS) - offset)
+        for word, begin, end in times
+    ]
+    return [one for one in words if 0 <= (one[1] + one[2]) / 2 <= n]
+
+
+def _said(clip: Kept) -> str:
+    """Return what is said while the face is seen; the transcript, where no word lies outside."""
+    words = _seen_words(clip)
+    if len(words) == len(clip.facts.get("word_times") or ()):
+        return str(clip.facts.get("transcript") or "")
+    return " ".join(word for word, _, _ in words)
+
+
+def draw_stretch(
+    clip: Kept, longest: int, rng: np.random.Generator, *, read: bool = True
+) -> Stretch:
+    """Return a whole clip, or a part of one that is too long.
+
+    Where the times of words are known, words whose middle lies outside of the kept frames are left
+    out of the text, and a part is as many words in a row as fit. Where they are not, nobody knows
+    whether the face is seen during all of the text, nor what is said in a part.
+
+    Args:
+        clip: Of which "start" and the number of frames are looked at.
+        longest: Frames.
+        rng: Where chance comes from.
+        read: Whether the text matters: without times such a clip stays whole; otherwise it is cut
+            anywhere, and the part has no text.
+    """
+    n, words = clip.shapes["faces"][0], _seen_words(clip)
+    if n <= longest or (read and not words):
+        return Stretch(0, n, _said(clip))
+    if not words:
+        start = int(rng.integers(n - longest + 1))
+        return Stretch(start, start + longest, "")
+    begins, ends = [begin for _, begin, _ in words], [end for *_, end in words]
+    first = last = int(rng.integers(len(words)))
+    while last + 1 < len(words) and ends[last + 1] - begins[first] < longest - 1:
         last += 1
     while first > 0 and ends[last] - begins[first - 1] < longest - 1:
         first -= 1
     start = min(max(int(begins[first]), 0), n - SHORTEST)
     stop = min(max(int(ends[last]) + 1, start + SHORTEST), n, start + longest)
-    return Stretch(start, stop, " ".join(str(word) for word, _, _ in times[first : last + 1]))
+    return Stretch(start, stop, " ".join(word for word, _, _ in words[first : last + 1]))
 
 
 def draw_windows(n: int, window: int, groups: int, rng: np.random.Generator) -> NDArray[np.int64]:

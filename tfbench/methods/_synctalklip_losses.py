@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tfbench.nets.av_syncnet import AVSyncNet
 
 __all__ = [
+    "Projection",
     "Scale",
     "apart",
     "info_nce",
@@ -53,6 +54,14 @@ class Scale(nn.Module):
     def forward(self) -> Tensor:
         """Return the factor, ()."""
         return self.most * torch.sigmoid(self.weight)
+
+
+class Projection(nn.Linear):
+    """The linear layer that TalkLip's contrastive loss puts on f_a, brought to length 1 before."""
+
+    def forward(self, heard: Tensor) -> Tensor:
+        """Project features (n, D)."""
+        return super().forward(F.normalize(heard.float(), dim=1))
 
 
 def apart(heard: Tensor, seen: Tensor, tau: float, scale: Tensor | float = 1.0) -> Tensor:
@@ -176,9 +185,7 @@ def see_drawn(net: AVSyncNet, video: Tensor, rows: Tensor, padding: Tensor | Non
     seen = torch.stack(
         [_patched(front, *clip) for clip in zip(video, known, near.tolist(), strict=True)]
     )
-    # What is not heard is zero to the later layers, as where `net.see` is told of no sound.
-    fused = encoder._fused((torch.zeros_like(seen), seen))
-    return encoder.encoder(fused, padding).last
+    return encoder.follow(seen, padding).last
 
 
 def _patched(front: nn.Module, frames: Tensor, known: Tensor, near: Sequence[float]) -> Tensor:

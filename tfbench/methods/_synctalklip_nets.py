@@ -7,20 +7,39 @@ utterance, after a linear layer. Everything is RGB.
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from tfbench.core.errors import ConfigError
+from tfbench.core.types import FPS
 from tfbench.methods._wav2lip_nets import ENCODER, decoded, face_decoder, face_encoder
-from tfbench.nets.avhubert import STACK, AVHubert, EncoderSettings, audio_features
+from tfbench.nets.av_syncnet import AVSyncNet, from_reader
+from tfbench.nets.avhubert import (
+    STACK,
+    AVHubert,
+    AVHubertReader,
+    EncoderSettings,
+    audio_features,
+)
+from tfbench.nets.bundle import load_network
+from tfbench.nets.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["FaceGenerator", "Listener", "SoundEncoder", "deepest"]
+__all__ = [
+    "FaceGenerator",
+    "Listener",
+    "SoundEncoder",
+    "Unheard",
+    "deepest",
+    "load_expert",
+    "place_of",
+]
 
 SAMPLES = 160 * STACK
 """Of a feature's time, 16 kHz."""
@@ -130,12 +149,22 @@ class SoundEncoder(nn.Module):
         }
 
     @classmethod
-    def of(cls, encoder: AVHubert, channels: int) -> SoundEncoder:
-        """Begin with the weights of a whole AV-HuBERT, and a linear layer that is drawn."""
+    def of(
+        cls, encoder: AVHubert, channels: int, audio_map: nn.Linear | None = None
+    ) -> SoundEncoder:
+        """Begin with the weights of a whole AV-HuBERT.
+
+        Args:
+            encoder: The whole one.
+            channels: As for the class.
+            audio_map: The linear layer, where there is one of the right shape; otherwise drawn.
+        """
         made = cls(asdict(encoder.settings), channels)
         own = made.encoder.state_dict().keys()
         state = {name: value for name, value in encoder.state_dict().items() if name in own}
         made.encoder.load_state_dict(state)
+        if audio_map is not None and audio_map.weight.shape == made.audio_map.weight.shape:
+            made.audio_map.load_state_dict(audio_map.state_dict())
         return made
 
     @property
@@ -160,6 +189,45 @@ class SoundEncoder(nn.Module):
         """Bring features (N, D) to the generator's width, (N, channels)."""
         projected: Tensor = self.audio_map(heard)
         return projected
+
+
+class Unheard(nn.Module):
+    """Stands for the audio encoder until an expert or a bundle brings it."""
+
+    settings: ClassVar[dict[str, Any]] = {}
+    audio_map = None
+
+
+def load_expert(name: str, landmarks: str) -> Frozen[AVSyncNet]:
+    """Load an AV-SyncNet, or an AV-HuBERT that reads lips in its place.
+
+    Args:
+        name: `av_syncnet.<variant>`, or the folder of a bundle.
+        landmarks: By which it must find mouths.
+
+    Raises:
+        ConfigError: It is another network, or reads other mouths.
+        MissingAsset: Its weights are not here.
+    """
+    frozen = load_network(name)
+    if isinstance(frozen.module, AVHubertReader):
+        frozen = Frozen(from_reader(frozen.module), frozen.name, frozen.sha256)
+    if not isinstance(frozen.module, AVSyncNet):
+        raise ConfigError(
+            f"the expert {name} must be an av_syncnet or an AV-HuBERT that reads lips; it is a "
+            f"{type(frozen.module).__name__}"
+        )
+    reading = frozen.module.reader.reading
+    if not reading.aligned or reading.landmarks != landmarks:
+        what = f"by {reading.landmarks}" if reading.aligned else "in the middle of the frame"
+        raise ConfigError(
+            f"the expert {name} finds mouths {what}, here they are found by landmarks "
+            f"{landmarks}; set landmarks, or take an expert that reads aligned mouths"
+        )
+    encoder = frozen.module.encoder
+    # A factor on its front end's gradient is for its own training.
+    encoder.settings = replace(encoder.settings, front_gradient=1.0)
+    return frozen
 
 
 class Listener:
@@ -209,3 +277,9 @@ class Listener:
         sound = audio_features(samples, high - low).to(self.device)
         heard = self.encoder(sound[None])[0]
         return heard[first - low : stop - low]
+
+
+def place_of(frame: int, fps: Fraction) -> Fraction:
+    """Return where the middle of a frame lies among features, whose middles are whole numbers."""
+    half = Fraction(1, 2)
+    return FPS * (frame + half) / fps - half

@@ -24,6 +24,10 @@ Deviations, each with its reason:
   frames of LRS2, which other videos do not have.
 - Layers of the audio encoder drop nothing in training; all of them are tuned. TalkLip's code tunes
   layers 9 to 11 of 12, after training without them.
+- Both codes put a linear layer on f_a, between two normalisations (`models/learn_sync.py`), under
+  their contrastive loss. Here only "infonce" may have it (`project`): distances of Eq. 11 are
+  between the features themselves. TalkLip's negatives are sounds, compared with the own sound;
+  here they are the other drawn frames of the clip, as in Eq. 12.
 - Generator and discriminator share one Adam, as in `wav2lip`, where the reason is.
 - What is cut out, and put back with a soft edge: see `TalkingFace` and `wav2lip`.
 
@@ -34,25 +38,20 @@ any length is heard in stretches of 10 s, with 2 s before and after.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from fractions import Fraction
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from tfbench.core.errors import ConfigError, InputError
-from tfbench.core.types import FPS, Need
+from tfbench.core.types import Need
 from tfbench.evaluators._mouths import mouth_view
-from tfbench.evaluators.base import Figure, Positive, Share
 from tfbench.evaluators.color_syncnet import TalkingFace, talk_view
 from tfbench.methods._editing import FaceEditor, soft_edge
+from tfbench.methods._synctalklip_config import SyncTalklipConfig
 from tfbench.methods._synctalklip_data import (
-    SHORTEST,
     Stretch,
     draw_stretch,
     draw_windows,
@@ -60,132 +59,49 @@ from tfbench.methods._synctalklip_data import (
     kept,
     place_view,
     together,
+    unread,
 )
 from tfbench.methods._synctalklip_losses import (
+    Projection,
     Scale,
     apart,
     info_nce,
     mouths_of,
-    nearest_own,
     put_back,
     see_drawn,
 )
-from tfbench.methods._synctalklip_nets import FaceGenerator, Listener, SoundEncoder, deepest
+from tfbench.methods._synctalklip_measure import assessed
+from tfbench.methods._synctalklip_nets import (
+    FaceGenerator,
+    Listener,
+    SoundEncoder,
+    Unheard,
+    deepest,
+    load_expert,
+    place_of,
+)
 from tfbench.methods._wav2lip_nets import (
     QualityDiscriminator,
     masked,
     quality_losses,
     weighted_l1,
 )
-from tfbench.methods.base import Method, MethodConfig, given
-from tfbench.nets.av_syncnet import AVSyncNet, filled, from_reader, lip_loss
-from tfbench.nets.avhubert import CROP, WINDOW, AVHubertReader
-from tfbench.nets.bundle import load_network
-from tfbench.nets.frozen import Frozen, full_precision
+from tfbench.methods.base import Method, given
+from tfbench.nets.av_syncnet import filled, lip_loss
+from tfbench.nets.avhubert import CROP
+from tfbench.nets.frozen import full_precision
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from fractions import Fraction
 
     from tfbench.core.types import Crop, Request, Sample, ViewKey, Views
-    from tfbench.evaluators.base import Kept
+    from tfbench.evaluators.base import Figure, Kept
     from tfbench.methods._editing import Piece
+    from tfbench.nets.av_syncnet import AVSyncNet
+    from tfbench.nets.frozen import Frozen
 
 __all__ = ["SyncTalklip", "SyncTalklipConfig"]
-
-Weight = Annotated[float, Field(ge=0)]
-
-
-@dataclass(frozen=True)
-class SyncTalklipConfig(MethodConfig):
-    """Settings of SyncTalklip; the defaults are those of the paper and of the authors' code.
-
-    The paper names no weight of a loss. The code's are for sums over a batch of eight texts, and
-    for features of length 1; they are given here for the mean over texts and for Eq. 12 as printed.
-
-    Attributes:
-        batch: Clips in a step.
-        width: Channels of the generator's first layer; the others are multiples of it.
-        decoder_width: The same of the decoder.
-        most: No layer has more channels.
-        side: Of the faces, pixels.
-        critic_width: Channels of the discriminator's first layer.
-        expert: The frozen AV-SyncNet: `av_syncnet.<variant>`, or the folder of a bundle; "" for
-            none, which trains nothing.
-        landmarks: Variant of `tfbench.nets.landmarks` by which mouths are found; the expert's.
-        encoder_from: Where the audio encoder begins: with that of `init`, where there is one, or
-            with the "expert" always.
-        encoder_rate: Share of the learning rate for the audio encoder; 0 leaves it as it is.
-        window: Consecutive frames that are drawn; the code's.
-        groups: Windows of one clip that are drawn, where it is long enough. The code draws 8 % of
-            the frames as beginnings, and of those nearer than five frames the first: about five.
-        longest: Frames of a clip that are heard and read; of a longer one a run of its words,
-            where their times are known. Not in the paper.
-        l1_weight: Of Eq. 7, the mean absolute difference.
-        adversarial_weight: Of the generator's part of Eq. 10; 0 for no discriminator.
-        adversarial_from: Step from which there is a discriminator. Not in the paper.
-        lip_weight: Of Eq. 4, a sum over subwords; 0 needs no transcripts.
-        label_smoothing: Of Eq. 4. The code takes that of the expert's training, the paper none.
-        contrast: Eq. 12 ("l1"), the traditional cross-entropy of cosines ("infonce"), or "none".
-        contrast_weight: Of that.
-        contrast_sound: Whose f_a: the "tuned" encoder's, or the expert's "frozen" one, which is
-            the variant `freeze`.
-        tau: Of Eq. 11; 0 for 1 / D, so that distances are about 1. Not in the paper.
-        most_scale: Bound of F of Eq. 11, which begins at half of it. Not in the paper.
-        temperature: Of "infonce", TalkLip's.
-        context: The mouths among which drawn ones are put back: the true "crops", as sharp as the
-            clip, or those with the true "faces" put into them, as sharp as drawn ones. Not in the
-            paper.
-        smooth: Frames over which the face's box is averaged, odd.
-        below: Room below the face's box, as a share of its height. Not in the paper.
-        feather: Width of the soft edge with which a face is put back, as a share of its side; 0
-            for a hard one. Not in the paper.
-        put_back: The "whole" face, or its "lower" half only. Not in the paper.
-        mouth_weight: How much more Eq. 7 counts in the middle of the mouth; its mean weight stays
-            1. Not in the paper.
-    """
-
-    steps: Positive = 60_000
-    every: Positive = 3000
-    batch: Positive = 8
-    lr: Annotated[float, Field(gt=0)] = 1e-4
-    warmup: Annotated[int, Field(ge=0)] = 0
-    decay: Literal["cosine", "none"] = "none"
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    width: Positive = 16
-    decoder_width: Positive = 16
-    most: Positive = 512
-    side: Positive = 96
-    critic_width: Positive = 32
-    expert: str = "av_syncnet.large_lrs2"
-    landmarks: str = "dlib68"
-    encoder_from: Literal["init", "expert"] = "init"
-    encoder_rate: Weight = 1.0
-    window: Annotated[int, Field(ge=5, lt=SHORTEST)] = 5
-    groups: Positive = 5
-    longest: Annotated[int, Field(ge=SHORTEST)] = 100
-    l1_weight: Weight = 0.93
-    adversarial_weight: Weight = 0.07
-    adversarial_from: Annotated[int, Field(ge=0)] = 0
-    lip_weight: Weight = 8e-5
-    label_smoothing: Share = 0.0
-    contrast: Literal["l1", "infonce", "none"] = "l1"
-    contrast_weight: Weight = 1.3e-4
-    contrast_sound: Literal["tuned", "frozen"] = "tuned"
-    tau: Weight = 0.0
-    most_scale: Annotated[float, Field(gt=0)] = 2.0
-    temperature: Annotated[float, Field(gt=0)] = 0.07
-    context: Literal["crops", "faces"] = "crops"
-    smooth: Positive = 5
-    below: float = 0.05
-    feather: Annotated[float, Field(ge=0, le=0.5)] = 0.06
-    put_back: Literal["whole", "lower"] = "whole"
-    mouth_weight: Weight = 0.0
-
-
-class Unheard(nn.Module):
-    """Stands for the audio encoder until an expert or a bundle brings it."""
-
-    settings: ClassVar[dict[str, Any]] = {}
 
 
 class SyncTalklip(Method):
@@ -213,10 +129,14 @@ class SyncTalklip(Method):
         self.hearing = Unheard()
         self.critic = QualityDiscriminator(c.critic_width, c.most, c.side)
         self.scale = Scale(c.most_scale)
+        self.projection: nn.Module = nn.Identity()
+        self.teachers: tuple[str, ...] = ()
+        self.akin = True
 
     def adopt(self, parts: Mapping[str, nn.Module]) -> None:
         """Take trained networks; the discriminator has to see faces of their size."""
         super().adopt(parts)
+        self.teachers = self.supervisors
         c, side = self.config, self.net.side
         if self.critic.settings["side"] != side:
             self.critic = QualityDiscriminator(c.critic_width, c.most, side)
@@ -274,57 +194,57 @@ class SyncTalklip(Method):
                 "`tfbench train av_syncnet half=b` and give its bundle, "
                 "expert=runs/train/.../bundle"
             )
-        frozen = load_network(c.expert)
-        if isinstance(frozen.module, AVHubertReader):
-            frozen = Frozen(from_reader(frozen.module), frozen.name, frozen.sha256)
-        if not isinstance(frozen.module, AVSyncNet):
-            raise ConfigError(
-                f"the expert {c.expert} must be an av_syncnet or an AV-HuBERT that reads lips; it "
-                f"is a {type(frozen.module).__name__}"
-            )
-        reading = frozen.module.reader.reading
-        if not reading.aligned or reading.landmarks != c.landmarks:
-            what = f"by {reading.landmarks}" if reading.aligned else "in the middle of the frame"
-            raise ConfigError(
-                f"the expert {c.expert} finds mouths {what}, here they are found by landmarks "
-                f"{c.landmarks}; set landmarks, or take an expert that reads aligned mouths"
-            )
-        encoder = frozen.module.encoder
-        # A factor on its front end's gradient is for its own training.
-        encoder.settings = replace(encoder.settings, front_gradient=1.0)
-        return frozen
+        return load_expert(c.expert, c.landmarks)
 
     def on_train_start(self) -> None:
         """Move the expert; inside a measurement its weights would be fit for nothing else."""
         self.expert.to(self.device)
 
     def gather(self) -> None:
-        """Load the expert, and note it as a supervisor."""
+        """Load the expert, and note it as a supervisor.
+
+        It is noted also where it judges nothing: the audio encoder begins as its own, and by the
+        note a later training tells whose features those of a bundle are.
+
+        Raises:
+            ConfigError: Features of another expert's encoder would be compared with the expert's.
+        """
+        c, expert = self.config, self.expert.module
+        self.akin = (
+            isinstance(self.hearing, Unheard)
+            or c.encoder_from == "expert"
+            or (self.expert.sha256 in self.teachers and self.hearing.dim == expert.dim)
+        )
+        if c.contrast != "none" and not self.comparable:
+            raise ConfigError(
+                f"the audio encoder of {c.init or c.weights} (features of width "
+                f"{self.hearing.dim}) was not trained with the expert {c.expert} (width "
+                f"{expert.dim}), so that their features cannot be compared; take "
+                "encoder_from=expert, which keeps the generator, or contrast_sound=frozen, or the "
+                "expert that it was trained with"
+            )
         self.supervisors = tuple(sorted({*self.supervisors, self.expert.sha256}))
 
     def fit_to(self, clips: Sequence[Kept]) -> None:
         """Begin with the expert's audio encoder, and check that it can read all clips.
 
         Raises:
-            InputError: Clips lack a transcript, or one does not fit the expert's vocabulary.
-            ConfigError: The audio encoder is not of the expert's width.
+            InputError: Clips lack a transcript, or one does not fit the expert's vocabulary, or
+                they are too long to be read as a whole and lack the times of words.
         """
         c, expert = self.config, self.expert.module
         if isinstance(self.hearing, Unheard) or c.encoder_from == "expert":
             channels = deepest(self.net.settings["width"], self.net.settings["most"])
-            self.hearing = SoundEncoder.of(expert.encoder, channels)
-        if c.contrast != "none" and self.hearing.dim != expert.dim:
-            raise ConfigError(
-                f"the audio encoder gives features of width {self.hearing.dim}, the expert "
-                f"{c.expert} of width {expert.dim}, so they cannot be compared; take "
-                "encoder_from=expert, or another expert"
-            )
+            self.hearing = SoundEncoder.of(expert.encoder, channels, self.hearing.audio_map)
+        if c.project:
+            self.projection = Projection(expert.dim, expert.dim)
         self.hearing.encoder.requires_grad_(c.encoder_rate > 0)
         if c.lip_weight:
             self._refuse_unread(clips)
 
     def _refuse_unread(self, clips: Sequence[Kept]) -> None:
-        reasons = {clip.id: why for clip in clips if (why := self._unread(clip))}
+        longest, tokenise = self.config.longest, self.expert.module.tokenise
+        reasons = {clip.id: why for clip in clips if (why := unread(clip, longest, tokenise))}
         if reasons:
             name, why = next(iter(reasons.items()))
             raise InputError(
@@ -333,47 +253,31 @@ class SyncTalklip(Method):
                 "tfbench.nets.whisper), or set lip_weight=0"
             )
 
-    def _unread(self, clip: Kept) -> str:
-        """Say why a clip's transcript does not serve; "" where it does."""
-        text = clip.facts.get("transcript")
-        if not isinstance(text, str):
-            return "it has no transcript"
-        words = [str(word) for word, _, _ in clip.facts.get("word_times", ())]
-        try:
-            for one in (text, *words):
-                self.expert.module.tokenise(one)
-        except InputError as error:
-            return str(error)
-        return ""
-
     def example(self, clips: Sequence[Kept], rng: np.random.Generator) -> dict[str, Tensor]:
         """Draw windows of one clip and a frame of another time; see `excerpt`."""
         c = self.config
         clip = clips[int(rng.integers(len(clips)))]
-        stretch = draw_stretch(clip, c.longest, rng)
+        stretch = draw_stretch(clip, c.longest, rng, read=c.lip_weight > 0)
+        tokens = self.expert.module.tokenise(stretch.text) if c.lip_weight else ()
         at = draw_windows(stretch.stop - stretch.start, c.window, c.groups, rng)
         others = np.setdiff1d(np.arange(clip.shapes["faces"][0]), at + stretch.start)
-        return self.excerpt(clip, stretch, at.tolist(), int(rng.choice(others)))
+        return self.excerpt(clip, stretch, at.tolist(), int(rng.choice(others)), tokens)
 
     def excerpt(
-        self, clip: Kept, stretch: Stretch, at: Sequence[int], other: int
+        self,
+        clip: Kept,
+        stretch: Stretch,
+        at: Sequence[int],
+        other: int,
+        tokens: Sequence[int],
     ) -> dict[str, Tensor]:
         """Read what a training step needs of a clip; see `excerpt`.
 
-        Adds "tokens" int64 (L,), the subwords, none where there are no words that fit.
+        Adds "tokens" int64 (L,), the subwords, none where nothing is read.
         """
         opacity = self.opacity if self.config.context == "faces" else None
         read = excerpt(clip, stretch, at, other, opacity)
-        tokens = self._subwords(clip, stretch.text)
         return read | {"tokens": torch.tensor(tokens, dtype=torch.int64)}
-
-    def _subwords(self, clip: Kept, text: str | None) -> tuple[int, ...]:
-        try:
-            return self.expert.module.tokenise(text or "")
-        except InputError as error:
-            if self.config.lip_weight:
-                raise InputError(f"{clip.id} cannot be read: {error}") from error
-            return ()
 
     def collate(self, examples: Sequence[Any]) -> dict[str, Tensor]:
         """Join drawn frames one after the other, and fill up what is as long as a clip."""
@@ -407,7 +311,7 @@ class SyncTalklip(Method):
             self.log("lip loss", unread)
             total = total + c.lip_weight * unread
         if c.contrast != "none":
-            confused = self.contrast_loss(batch, heard, seen)
+            confused = self.contrast_loss(batch, heard, seen, self.scale())
             self.log("contrastive loss", confused)
             self.log("scale", self.scale())
             total = total + c.contrast_weight * confused
@@ -439,49 +343,57 @@ class SyncTalklip(Method):
         around = batch["mouths"].flatten(0, 1)[batch["rows"]].float()
         mouths = mouths_of(drawn, batch["maps"], around, self.opacity)
         video = put_back(batch["mouths"], mouths, batch["rows"], batch["padding"])
-        return see_drawn(self._expert, video, batch["rows"], batch["padding"])
+        return see_drawn(self.on_device(), video, batch["rows"], batch["padding"])
 
     def lip_loss(self, batch: Any, seen: Tensor) -> Tensor:
         """Compute Equation 4, (), from what the expert has seen, (B, T, D)."""
-        logits = self._expert.write_logits(seen, batch["tokens"], batch["padding"])
+        logits = self.on_device().write_logits(seen, batch["tokens"], batch["padding"])
         return lip_loss(logits, batch["tokens"], self.config.label_smoothing)
 
-    def contrast_loss(self, batch: Any, heard: Tensor, seen: Tensor) -> Tensor:
+    def contrast_loss(
+        self, batch: Any, heard: Tensor, seen: Tensor, scale: Tensor | float = 1.0
+    ) -> Tensor:
         """Compute Equation 12, or its traditional counterpart: (), the mean over clips.
 
         Args:
             batch: Of `collate`.
             heard: (B, T, D), of the tuned encoder.
             seen: (B, T, D), of `see`.
+            scale: F of Eq. 11.
         """
         c = self.config
-        pairs = self._compared(batch, heard, seen)
+        pairs = self.compared(batch, heard, seen)
         if c.contrast == "infonce":
-            losses = [info_nce(a, v, c.temperature) for a, v in pairs]
+            losses = [info_nce(self.projection(a), v, c.temperature) for a, v in pairs]
         else:
-            tau = c.tau or 1 / self._expert.dim
-            losses = [apart(a, v, tau, self.scale()) for a, v in pairs]
+            tau = c.tau or 1 / self.expert.module.dim
+            losses = [apart(a, v, tau, scale) for a, v in pairs]
         return torch.stack(losses).mean()
 
-    def _compared(self, batch: Any, heard: Tensor, seen: Tensor) -> list[tuple[Tensor, Tensor]]:
+    @property
+    def comparable(self) -> bool:
+        """Whether f_a and f_v come from one network, or did when training began."""
+        return self.akin or self.config.contrast_sound == "frozen"
+
+    def compared(self, batch: Any, heard: Tensor, seen: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return f_a and f_v of each clip's drawn frames, (n, D) each."""
         padding, counts = batch["padding"], batch["drawn"].tolist()
         if self.config.contrast_sound == "frozen":
             with torch.no_grad():
-                heard = self._expert.hear(batch["sound"], padding)
-        both = (self._expert.align(features, padding) for features in (heard, seen))
+                heard = self.on_device().hear(batch["sound"], padding)
+        both = (self.on_device().align(features, padding) for features in (heard, seen))
         heard, seen = (features.flatten(0, 1)[batch["rows"]] for features in both)
         return list(zip(heard.split(counts), seen.split(counts), strict=True))
 
-    @property
-    def _expert(self) -> AVSyncNet:
+    def on_device(self) -> AVSyncNet:
+        """Return the expert where the other networks are."""
         return self.expert.to(self.device).module
 
     def configure_optimizers(self) -> Any:
         """Make the Adam of the reference; each parameter is a matter of its own to it."""
         c = self.config
-        rates = ((self.net, 1), (self.critic, 1), (self.scale, 1), (self.hearing.audio_map, 1))
-        groups = [{"params": list(net.parameters()), "lr": c.lr * rate} for net, rate in rates]
+        trained = (self.net, self.critic, self.scale, self.hearing.audio_map, self.projection)
+        groups = [{"params": list(net.parameters()), "lr": c.lr} for net in trained]
         if c.encoder_rate:
             tuned = list(self.hearing.encoder.parameters())
             groups.append({"params": tuned, "lr": c.lr * c.encoder_rate})
@@ -495,54 +407,19 @@ class SyncTalklip(Method):
     def assess(self, clips: Sequence[Kept]) -> tuple[Figure, ...]:
         """Draw all frames of each clip, or of as many words of it as `longest` allows.
 
+        Words are asked of the clips that have some which the expert can write; no clip is refused.
+
         Returns:
-            "loss", the weighted sum of the next three without the discriminator's, as if one
-            window were drawn; "L1" in gray levels; "lip loss", where all clips have words that
-            fit; "contrastive loss" a frame; "own sound nearest", the share of frames whose f_v is
-            nearer to their own f_a than to that of any other frame; and these three of the true
-            mouths.
+            "loss", the weighted sum of the next three as if one window were drawn: Eq. 13 without
+            discriminator and `mouth_weight`, and with F = 1, which learning does not move. It
+            stands on the clips that have a lip loss; where none has, it is measured without that
+            term, on all clips. "L1" in gray levels, every pixel alike; "lip loss", of the clips
+            that can be read; "contrastive loss" a frame, with F = 1; "own sound nearest", the
+            share of frames whose f_v is nearer to their own f_a than to that of any other frame.
+            The last three again, of the true mouths. "contrastive loss" and "own sound nearest"
+            are missing where the audio encoder began with another expert than the one that sees.
         """
-        rows = [self._measured(clip, k) for k, clip in enumerate(clips)]
-        kept = [name for name in rows[0] if all(name in row for row in rows)]
-        units = {"own sound nearest": "%", "own sound nearest, true mouths": "%"}
-        return tuple(
-            Figure.mean(name, [row[name] for row in rows], unit=units.get(name, ""))
-            for name in kept
-        )
-
-    def _measured(self, clip: Kept, number: int) -> dict[str, float]:
-        c = self.config
-        stretch = draw_stretch(clip, c.longest, np.random.default_rng([12, number]))
-        n = stretch.stop - stretch.start
-        example = self.excerpt(clip, stretch, range(n), 0)
-        batch = {k: value.to(self.device) for k, value in self.collate([example]).items()}
-        heard = self.hearing(batch["sound"])
-        real = batch["faces"].float() / 255
-        reference = (batch["reference"].float() / 255).expand_as(real)
-        pieces = zip(*(x.split(c.frames_at_once) for x in (real, reference, heard[0])), strict=True)
-        drawn = torch.cat([self.draw(*piece).float() for piece in pieces])
-        off = float(F.l1_loss(drawn, real))
-        judged = self._judged(batch, heard, self.see(batch, drawn))
-        video = put_back(batch["mouths"], drawn.new_zeros(0, WINDOW, WINDOW), batch["rows"][:0])
-        true = self._judged(batch, heard, self._expert.see(video))
-        loss = c.l1_weight * off + c.lip_weight * judged.get("lip loss", 0.0)
-        if c.contrast != "none":
-            drawn_frames = c.window if c.contrast == "l1" else 1
-            loss += c.contrast_weight * drawn_frames * judged["contrastive loss"]
-        marked = {f"{name}, true mouths": value for name, value in true.items()}
-        return {"loss": loss, "L1": 255 * off, **judged, **marked}
-
-    def _judged(self, batch: Any, heard: Tensor, seen: Tensor) -> dict[str, float]:
-        """Measure what the expert sees of one clip whose frames are all drawn."""
-        found = {}
-        if batch["tokens"].numel():
-            found["lip loss"] = float(self.lip_loss(batch, seen))
-        if self.hearing.dim == self._expert.dim:
-            ((a, v),) = self._compared(batch, heard, seen)
-            frames = len(a) if self.config.contrast != "infonce" else 1
-            found["contrastive loss"] = float(self.contrast_loss(batch, heard, seen)) / frames
-            found["own sound nearest"] = 100 * float(nearest_own(a, v))
-        return found
+        return assessed(self, clips)
 
     # Generation
 
@@ -570,9 +447,3 @@ class SyncTalklip(Method):
         with full_precision():
             heard = listener.at([place_of(number, fps) for number in piece.numbers.tolist()])
             return 255 * self.draw(faces, still.expand_as(faces), heard)
-
-
-def place_of(frame: int, fps: Fraction) -> Fraction:
-    """Return where the middle of a frame lies among features, whose middles are whole numbers."""
-    half = Fraction(1, 2)
-    return FPS * (frame + half) / fps - half

@@ -48,6 +48,7 @@ from tfbench.core.types import FPS, Need, ViewKey
 from tfbench.evaluators.base import Figure, Positive, Share
 from tfbench.evaluators.color_syncnet import (
     COLUMNS_PER_SECOND,
+    LOUDEST,
     TalkingFace,
     first_column,
     kept_talk,
@@ -103,6 +104,8 @@ class Wav2LipConfig(MethodConfig):
         sync_weight: Share of the expert's loss.
         sync_below: That share is 0 until the expert's loss on held-out clips is below this, and
             stays from then on.
+        scattered: Whether, as long as the expert does not count, the five frames of an example
+            come from five clips, so that a step sees more of them. Not in the paper.
         adversarial_weight: Share of the discriminator's loss; the rest is the absolute difference.
         adversarial_from: Step from which there is a discriminator. Not in the paper.
         lead: Frames by which a frame's sound begins before it.
@@ -134,6 +137,7 @@ class Wav2LipConfig(MethodConfig):
     expert: str = "color_syncnet.official"
     sync_weight: Share = 0.03
     sync_below: float = 0.75
+    scattered: bool = False
     adversarial_weight: Share = 0.07
     adversarial_from: Annotated[int, Field(ge=0)] = 0
     lead: Annotated[int, Field(ge=0)] = 1
@@ -245,10 +249,24 @@ class Wav2Lip(Method):
 
     def example(self, clips: Sequence[Kept], rng: np.random.Generator) -> dict[str, Tensor]:
         """Draw a window of five frames and another one of the same clip; see `window`."""
+        if self.config.scattered and not self.syncing:
+            return self._five_of_five(clips, rng)
         clip = clips[int(rng.integers(len(clips)))]
         n = clip.shapes["faces"][0] - WINDOW + 1
         start, other = (int(k) for k in rng.choice(n, 2, replace=False))
         return self.window(clip, start, other)
+
+    def _five_of_five(self, clips: Sequence[Kept], rng: np.random.Generator) -> dict[str, Tensor]:
+        """Draw a frame of each of five clips, as `window` gives those of one; "mel" is silence."""
+        drawn = []
+        for clip in (clips[int(k)] for k in rng.integers(len(clips), size=WINDOW)):
+            at, other = (int(k) for k in rng.choice(clip.shapes["faces"][0], 2, replace=False))
+            chunk = mel_chunks(clip.array("mel"), [first_column(at - self.net.lead)])
+            pair = (clip.array("faces", k, k + 1) for k in (at, other))
+            drawn.append((*pair, chunk))
+        faces, reference, sound = (torch.cat(parts) for parts in zip(*drawn, strict=True))
+        silence = torch.full_like(sound[0], -LOUDEST)
+        return {"faces": faces, "reference": reference, "sound": sound, "mel": silence}
 
     def window(self, clip: Kept, start: int, other: int) -> dict[str, Tensor]:
         """Read five frames, what the generator is fed for them, and what the expert hears.

@@ -173,6 +173,23 @@ class AVHubert(nn.Module):
         self._check(video, audio, padding)
         return self.encoder(self._fused(self._features(video, audio, padding)), padding)
 
+    def look(self, video: Tensor, padding: Tensor | None = None) -> Tensor:
+        """Describe mouths by the front end alone.
+
+        Args:
+            video: As for `forward`.
+            padding: As for `forward`.
+
+        Returns:
+            (B, T, dim), of frames where `padding` is True anything.
+        """
+        seen = self.feature_extractor_video(video, padding)
+        return scale_gradient(seen, self.settings.front_gradient)
+
+    def follow(self, seen: Tensor, padding: Tensor | None = None) -> Encoded:
+        """Encode mouths that `look` has described, (B, T, dim), as `forward` does without sound."""
+        return self.encoder(self._fused((torch.zeros_like(seen), seen)), padding)
+
     def predict(
         self, video: Tensor, audio: Tensor, draw: RandomState, padding: Tensor | None = None
     ) -> Predicted:
@@ -220,12 +237,12 @@ class AVHubert(nn.Module):
         """Compute sound's and mouths' features, zeros for a stream that is missing."""
         shape = [len(one) for one in (video, audio) if one is not None][:1]
         missing = self.mask_emb.new_zeros(*shape, 1, self.settings.dim)
-        factor = self.settings.front_gradient
         heard = seen = missing
         if audio is not None:
+            factor = self.settings.front_gradient
             heard = scale_gradient(self.feature_extractor_audio(audio), factor)
         if video is not None:
-            seen = scale_gradient(self.feature_extractor_video(video, padding), factor)
+            seen = self.look(video, padding)
         heard, seen = torch.broadcast_tensors(heard, seen)
         return heard, seen
 

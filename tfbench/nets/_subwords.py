@@ -42,6 +42,8 @@ KEPT = 0.75
 """Share of the pieces that one dropping leaves."""
 LEAST = 0.5
 """Expected count below which a piece is dropped at once, as in SentencePiece."""
+RARE = -10.0
+"""What is added to the lowest score for a letter that no text has."""
 
 
 class Subwords:
@@ -96,7 +98,7 @@ class Subwords:
         return frozenset("".join(p for p in self._scores if not p.startswith("<"))) - {WORD_START}
 
 
-def learn_pieces(texts: Iterable[str], size: int) -> tuple[Piece, ...]:
+def learn_pieces(texts: Iterable[str], size: int, letters: str = "") -> tuple[Piece, ...]:
     """Learn a vocabulary.
 
     Every sign of the texts is a piece of its own, and the beginning of a word is one, so that any
@@ -105,6 +107,8 @@ def learn_pieces(texts: Iterable[str], size: int) -> tuple[Piece, ...]:
     Args:
         texts: Words in lower case, without punctuation.
         size: Most pieces; fewer come out of few texts.
+        letters: Are pieces of their own in any case, with a low score where no text has them, so
+            that other texts can be cut.
 
     Returns:
         Pieces and scores, the highest first.
@@ -115,22 +119,31 @@ def learn_pieces(texts: Iterable[str], size: int) -> tuple[Piece, ...]:
     """
     counted = Counter(WORD_START + word for text in texts for word in text.split())
     words = dict(sorted(counted.items()))
-    signs = sorted({sign for word in words for sign in word})
     if not words:
         raise InputError("there are no words to learn a vocabulary from")
+    said = {sign for word in words for sign in word}
+    signs = sorted(said.union(letters))
     if size < len(signs):
         raise ConfigError(
-            f"a vocabulary of {size} pieces has no room for the {len(signs)} signs of the texts, "
+            f"a vocabulary of {size} pieces has no room for the {len(signs)} signs of texts, "
             f"{''.join(signs)}; take a larger one"
         )
+    absent = sorted(set(letters) - said)
+    scores = _learnt(words, size - len(absent))
+    scores |= dict.fromkeys(absent, min(scores.values()) + RARE)
+    # Rounded, so that a file of them reads back as the same.
+    rounded = [(piece, round(score, 5)) for piece, score in scores.items()]
+    return tuple(sorted(rounded, key=lambda pair: (-pair[1], pair[0])))
+
+
+def _learnt(words: Mapping[str, int], size: int) -> dict[str, float]:
+    """Score the pieces of counted words, and drop some until no more than `size` are left."""
     scores = _seeds(words)
     while True:
         for _ in range(ROUNDS):
             scores = _estimated(words, scores)
         if len(scores) <= size:
-            # Rounded, so that a file of them reads back as the same.
-            rounded = [(piece, round(score, 5)) for piece, score in scores.items()]
-            return tuple(sorted(rounded, key=lambda pair: (-pair[1], pair[0])))
+            return scores
         scores = _fewer(words, scores, max(size, int(KEPT * len(scores))))
 
 

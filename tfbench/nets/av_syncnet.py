@@ -8,7 +8,10 @@ the sum of absolute differences. The variant `conv` compares them after a convol
 Deviations: none known; the paper's code shows no AV-SyncNet apart from AV-HuBERT.
 Not in the paper, decided here: the convolution of `conv` keeps the width, sees an odd number of
 frames, begins as the mean of what it sees and serves both streams; frames after an utterance's end
-count as zeros there. The decoder reads the features before it.
+count as zeros there. Nothing but the distance trains it, which it could bring to 0 by making all
+features small or all of them the same: what it reads lacks the utterance's mean, it has no bias,
+and what it makes is normalised over the width, without learned factors. The decoder reads the
+features before it.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tfbench.core.errors import ConfigError
 from tfbench.nets import avhubert
@@ -48,6 +52,7 @@ VARIANTS: dict[str, str] = dict(avhubert.VARIANTS)
 
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
 """The first four numbers of fairseq's dictionaries."""
+UNKNOWN = SPECIALS.index("<unk>")
 
 
 class AVSyncNet(nn.Module):
@@ -145,6 +150,9 @@ class AVSyncNet(nn.Module):
     def align(self, features: Tensor, padding: Tensor | None = None) -> Tensor:
         """Prepare features for comparison: `conv`'s convolution over time, otherwise nothing.
 
+        The mean over an utterance's frames is taken off before, and each frame of the result has
+        mean 0 and variance 1 over the width.
+
         Args:
             features: (B, T, D), of `hear` or `see`.
             padding: bool (B, T), True after an utterance's end.
@@ -152,18 +160,31 @@ class AVSyncNet(nn.Module):
         Returns:
             (B, T, D).
         """
-        if padding is not None and self.settings["align_kernel"]:
-            features = features.masked_fill(padding[..., None], 0.0)
-        aligned: Tensor = self.alignment(features)
+        if not self.settings["align_kernel"]:
+            return features
+        if padding is None:
+            padding = torch.zeros(features.shape[:2], dtype=torch.bool, device=features.device)
+        beyond = padding[..., None]
+        counted = features.masked_fill(beyond, 0.0)
+        mean = counted.sum(1, keepdim=True) / (~beyond).sum(1, keepdim=True)
+        aligned: Tensor = self.alignment((counted - mean).masked_fill(beyond, 0.0))
         return aligned
 
-    def write_logits(self, seen: Tensor, tokens: Tensor, padding: Tensor | None = None) -> Tensor:
+    def write_logits(
+        self,
+        seen: Tensor,
+        tokens: Tensor,
+        padding: Tensor | None = None,
+        word_drop: float = 0.0,
+    ) -> Tensor:
         """Compute the probabilities of given texts, each subword from the true ones before it.
 
         Args:
             seen: (B, T, D), of `see`, or of `hear`.
             tokens: int64 (B, L), what is to be written, of `filled`.
             padding: bool (B, T), True after an utterance's end.
+            word_drop: Share of the subwords before, but never the beginning, that the decoder is
+                not told, in training, so that it has to look.
 
         Returns:
             Logits (B, L, subwords); those at (b, l) are for `tokens[b, l]`.
@@ -171,6 +192,9 @@ class AVSyncNet(nn.Module):
         before = torch.cat([tokens.new_full((len(tokens), 1), EOS), tokens[:, :-1]], 1)
         # The end of a shorter text is no subword before the filling after it.
         before = before.masked_fill(tokens == PAD, PAD)
+        if word_drop:
+            hidden = torch.rand(before.shape, device=before.device) < word_drop
+            before = before.masked_fill(hidden & (before > EOS), UNKNOWN)
         logits: Tensor = self.reader.decoder(before, seen, padding)
         return logits
 
@@ -195,18 +219,18 @@ class AVSyncNet(nn.Module):
 
 
 class _Mean(nn.Module):
-    """A convolution over time that begins as a mean, so that features are not mixed up at first."""
+    """A convolution over time that begins as a mean, and is normalised over the width."""
 
     def __init__(self, dim: int, kernel: int) -> None:
         super().__init__()
-        self.conv = nn.Conv1d(dim, dim, kernel, padding=kernel // 2)
+        # With a bias, constant features would bring the distance to 0.
+        self.conv = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, bias=False)
         with torch.no_grad():
             self.conv.weight.copy_(torch.eye(dim)[:, :, None].expand(-1, -1, kernel) / kernel)
-            self.conv.bias.zero_()  # type: ignore[union-attr]
 
     def forward(self, features: Tensor) -> Tensor:
         mixed: Tensor = self.conv(features.transpose(1, 2)).transpose(1, 2)
-        return mixed
+        return F.layer_norm(mixed, mixed.shape[-1:])
 
 
 def l1_distances(a: Tensor, v: Tensor) -> Tensor:
