@@ -186,8 +186,8 @@ def test_sentences_of_the_grammar_and_others_are_told_apart(tmp_path: Path):
         "WER",
         "WER of grammar sentences",
         "WER of open sentences",
-        "WER, told the grammar",
         "WER against another clip's words",
+        "WER, told the grammar",
     ]
     assert figures["WER, told the grammar"].n == figures["WER of open sentences"].n == 1
     assert made.monitor in figures

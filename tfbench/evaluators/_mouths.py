@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from tfbench.core.errors import InputError, Unscorable
 from tfbench.core.types import FPS, ViewKey
 from tfbench.evaluators.base import Figure, TrainConfig
-from tfbench.metrics._error_rates import Errors
+from tfbench.metrics._error_rates import Errors, count_errors
+from tfbench.metrics.wer import is_sentence
 from tfbench.nets.lipreader import ALPHABET, CROP, gray, spell
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ __all__ = [
     "letter_loss",
     "mouth_view",
     "placed",
+    "reading_figures",
     "refuse_without_words",
     "spelt",
     "spread_letters",
@@ -279,3 +281,35 @@ def error_rate(name: str, errors: Sequence[Errors], people: Sequence[str]) -> Fi
     low, high = np.percentile(100 * drawn[:, 0] / drawn[:, 1], (2.5, 97.5))
     over, under = counts.sum(0)
     return Figure(name, 100 * over / under, float(low), float(high), len(errors), "clips", "%")
+
+
+def reading_figures(
+    said: Sequence[str], lips: Sequence[str], people: Sequence[str]
+) -> list[Figure]:
+    """Compute the error rates of what was read from lips.
+
+    Args:
+        said: Transcripts.
+        lips: What was read of each.
+        people: Who says each.
+
+    Returns:
+        CER; WER; WER of GRID's grammar and of other sentences apart, where there are both; and,
+        as a control, WER of each transcript against what was read of another clip.
+    """
+    errors = [count_errors(*pair) for pair in zip(said, lips, strict=True)]
+    figures = [error_rate(name, errors, people) for name in ("CER", "WER")]
+    told = [is_sentence(text) for text in said]
+    for name, wanted in (("grammar", True), ("open", False)):
+        own = [k for k, grammar in enumerate(told) if grammar == wanted]
+        if 0 < len(own) < len(said):
+            picked = [errors[k] for k in own], [people[k] for k in own]
+            figures.append(error_rate(f"WER of {name} sentences", *picked))
+    if len(said) > 1:
+        # Neighbours in a sorted list often begin with the same words: the order is shuffled.
+        order = np.random.default_rng(0).permutation(len(said))
+        pairs = zip(order, np.roll(order, 1), strict=True)
+        control = [count_errors(said[k], lips[other]) for k, other in pairs]
+        speakers = [people[k] for k in order]
+        figures.append(error_rate("WER against another clip's words", control, speakers))
+    return figures

@@ -46,6 +46,7 @@ from tfbench.evaluators._mouths import (
     error_rate,
     least_frames,
     letter_loss,
+    reading_figures,
     refuse_without_words,
     spelt,
     spread_letters,
@@ -53,7 +54,6 @@ from tfbench.evaluators._mouths import (
 from tfbench.evaluators._speech import SpeechConfig, SpeechTrainee, seen_mouths
 from tfbench.evaluators.base import Figure, Positive, Share
 from tfbench.metrics._error_rates import count_errors
-from tfbench.metrics.wer import is_sentence
 from tfbench.nets._avhubert_decoder import EOS, PAD
 from tfbench.nets._subwords import learn_pieces
 from tfbench.nets.av_syncnet import AVSyncNet, filled, l1_distances, lip_loss
@@ -349,7 +349,7 @@ class AVSyncNetTrainee(SpeechTrainee):
         people = [clip.identity for clip in clips]
         lips = [row["lips"] for row in rows]
         figures = [Figure.mean("loss of lips", [row["loss"] for row in rows])]
-        figures += _read(said, lips, people)
+        figures += reading_figures(said, lips, people)
         if self.config.ctc and self.fitted:
             by_ctc = [count_errors(t, row["ctc"]) for t, row in zip(said, rows, strict=True)]
             figures.append(error_rate("CER by CTC", by_ctc, people))
@@ -388,25 +388,6 @@ class AVSyncNetTrainee(SpeechTrainee):
 def _text(symbols: Sequence[int]) -> str:
     """Return a transcript in lower case, without punctuation."""
     return "".join(ALPHABET[number - 1] for number in symbols)
-
-
-def _read(said: Sequence[str], lips: Sequence[str], people: Sequence[str]) -> list[Figure]:
-    """Compute the error rates of what was read from lips; see `AVSyncNetTrainee.assess`."""
-    errors = [count_errors(*pair) for pair in zip(said, lips, strict=True)]
-    figures = [error_rate(name, errors, people) for name in ("CER", "WER")]
-    told = [is_sentence(text) for text in said]
-    for name, wanted in (("grammar", True), ("open", False)):
-        own = [k for k, grammar in enumerate(told) if grammar == wanted]
-        if 0 < len(own) < len(said):
-            picked = [errors[k] for k in own], [people[k] for k in own]
-            figures.append(error_rate(f"WER of {name} sentences", *picked))
-    if len(said) > 1:
-        order = np.random.default_rng(0).permutation(len(said))
-        pairs = zip(order, np.roll(order, 1), strict=True)
-        control = [count_errors(said[k], lips[other]) for k, other in pairs]
-        speakers = [people[k] for k in order]
-        figures.append(error_rate("WER against another clip's words", control, speakers))
-    return figures
 
 
 def _pretrained(name: str, wanted: EncoderSettings) -> PretrainedEncoder:

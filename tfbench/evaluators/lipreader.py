@@ -39,6 +39,7 @@ from tfbench.evaluators._mouths import (
     letter_loss,
     mouth_view,
     placed,
+    reading_figures,
     refuse_without_words,
     spelt,
     spread_letters,
@@ -227,32 +228,19 @@ class LipReaderTrainee(Trainee):
 
         People are drawn where the clips show several, else clips. Beside CER and WER of free
         decoding: WER of the sentences of GRID's grammar and of the others apart, where there are
-        both; WER when the network is told the grammar, of the former; and free WER against the
-        words of another clip.
+        both; free WER against the words of another clip; and WER when the network is told the
+        grammar, of the former.
         """
         found = [self.net.log_probs(self.net.centre(self._at_home(c))) for c in clips]
         free = [decode(log_probs, self.config.beam) for log_probs in found]
         said = [str(clip.facts["transcript"]) for clip in clips]
-        errors = [count_errors(*pair) for pair in zip(said, free, strict=True)]
-        told = [k for k, text in enumerate(said) if is_sentence(text)]
-        others = [k for k in range(len(clips)) if k not in told]
         people = [clip.identity for clip in clips]
-        figures = [error_rate("CER", errors, people), error_rate("WER", errors, people)]
-        if told and others:
-            for name, rows in (("grammar", told), ("open", others)):
-                own = [errors[k] for k in rows], [people[k] for k in rows]
-                figures.append(error_rate(f"WER of {name} sentences", *own))
+        figures = reading_figures(said, free, people)
+        told = [k for k, text in enumerate(said) if is_sentence(text)]
         if told:
             guided = [count_errors(said[k], decode_grammar(found[k], GRAMMAR)) for k in told]
             own = guided, [people[k] for k in told]
             figures.append(error_rate("WER, told the grammar", *own))
-        if len(clips) > 1:
-            # Neighbours in a sorted list often begin with the same words: the order is shuffled.
-            order = np.random.default_rng(0).permutation(len(clips))
-            pairs = zip(order, np.roll(order, 1), strict=True)
-            control = [count_errors(said[k], free[other]) for k, other in pairs]
-            speakers = [people[k] for k in order]
-            figures.append(error_rate("WER against another clip's words", control, speakers))
         return tuple(figures)
 
     def parts(self) -> dict[str, nn.Module]:
