@@ -48,8 +48,9 @@ from torch import Tensor, nn
 from tfbench.core.errors import ConfigError, InputError
 from tfbench.core.types import Need
 from tfbench.evaluators._mouths import mouth_view
-from tfbench.evaluators.color_syncnet import TalkingFace, talk_view
-from tfbench.methods._editing import FaceEditor, soft_edge
+from tfbench.evaluators.color_syncnet import talk_view
+from tfbench.methods._editing import FaceEditor
+from tfbench.methods._lips import LipMethod
 from tfbench.methods._synctalklip_config import SyncTalklipConfig
 from tfbench.methods._synctalklip_data import (
     Stretch,
@@ -86,7 +87,7 @@ from tfbench.methods._wav2lip_nets import (
     quality_losses,
     weighted_l1,
 )
-from tfbench.methods.base import Method, given
+from tfbench.methods.base import given
 from tfbench.nets.av_syncnet import filled, lip_loss
 from tfbench.nets.avhubert import CROP
 from tfbench.nets.frozen import full_precision
@@ -104,7 +105,7 @@ if TYPE_CHECKING:
 __all__ = ["SyncTalklip", "SyncTalklipConfig"]
 
 
-class SyncTalklip(Method):
+class SyncTalklip(LipMethod):
     """Redraws the face of every frame with lips that fit the sound and can be read.
 
     Args:
@@ -120,7 +121,6 @@ class SyncTalklip(Method):
     config: SyncTalklipConfig
     net: FaceGenerator
     hearing: Any
-    critic: QualityDiscriminator
 
     def begin(self) -> None:
         """Make generator and discriminator; the audio encoder is of the expert's sizes."""
@@ -134,23 +134,9 @@ class SyncTalklip(Method):
         self.akin = True
 
     def adopt(self, parts: Mapping[str, nn.Module]) -> None:
-        """Take trained networks; the discriminator has to see faces of their size."""
+        """Take trained networks, and note who has trained them."""
         super().adopt(parts)
         self.teachers = self.supervisors
-        c, side = self.config, self.net.side
-        if self.critic.settings["side"] != side:
-            self.critic = QualityDiscriminator(c.critic_width, c.most, side)
-
-    @property
-    def crop(self) -> TalkingFace:
-        """What the generator is fed, also where its settings come with its weights."""
-        return TalkingFace(self.net.side, self.net.smooth, self.net.below)
-
-    @property
-    def opacity(self) -> Tensor:
-        """With which faces are put back, float32 (S, S)."""
-        c = self.config
-        return soft_edge(self.net.side, c.feather, lower=c.put_back == "lower")
 
     # What is kept of a clip
 
@@ -389,20 +375,15 @@ class SyncTalklip(Method):
         """Return the expert where the other networks are."""
         return self.expert.to(self.device).module
 
-    def configure_optimizers(self) -> Any:
-        """Make the Adam of the reference; each parameter is a matter of its own to it."""
-        c = self.config
-        trained = (self.net, self.critic, self.scale, self.hearing.audio_map, self.projection)
-        groups = [{"params": list(net.parameters()), "lr": c.lr} for net in trained]
-        if c.encoder_rate:
+    def trained(self) -> list[dict[str, Any]]:
+        """Return all that is trained; the audio encoder has a rate of its own, or is left out."""
+        rate = self.config.encoder_rate
+        nets = (self.scale, self.hearing.audio_map, self.projection)
+        groups = super().trained() + [{"params": list(net.parameters())} for net in nets]
+        if rate:
             tuned = list(self.hearing.encoder.parameters())
-            groups.append({"params": tuned, "lr": c.lr * c.encoder_rate})
-        optimizer = torch.optim.Adam(groups, c.lr, (0.5, 0.999), weight_decay=c.weight_decay)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+            groups.append({"params": tuned, "lr": self.config.lr * rate})
+        return groups
 
     def assess(self, clips: Sequence[Kept]) -> tuple[Figure, ...]:
         """Draw all frames of each clip, or of as many words of it as `longest` allows.
@@ -433,11 +414,12 @@ class SyncTalklip(Method):
         editor = FaceEditor(request, self.detector, self.crop.regions, self.net.side)
         still = editor.stills(request, 1).to(self.device).float() / 255
         listener = Listener(self.hearing, given(request.speech).waveform, self.device)
+        opacity = self.opacity
         for piece in editor.pieces(self.batch or 1):
             faces = piece.faces
             if len(faces):
                 faces = self._redrawn(piece, still, listener, request.fps)
-            yield editor.paste(piece, faces, self.opacity)
+            yield editor.paste(piece, faces, opacity)
         self.unedited = editor.unedited
 
     @torch.inference_mode()

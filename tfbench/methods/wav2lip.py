@@ -49,14 +49,14 @@ from tfbench.evaluators.base import Figure, Positive, Share
 from tfbench.evaluators.color_syncnet import (
     COLUMNS_PER_SECOND,
     LOUDEST,
-    TalkingFace,
     first_column,
     kept_talk,
     mel_chunks,
     talk_view,
 )
 from tfbench.media.windows import mel_columns
-from tfbench.methods._editing import FaceEditor, soft_edge
+from tfbench.methods._editing import FaceEditor
+from tfbench.methods._lips import LipMethod
 from tfbench.methods._wav2lip_nets import (
     LipGenerator,
     QualityDiscriminator,
@@ -65,13 +65,13 @@ from tfbench.methods._wav2lip_nets import (
     quality_losses,
     weighted_l1,
 )
-from tfbench.methods.base import Method, MethodConfig, given
+from tfbench.methods.base import MethodConfig, given
 from tfbench.nets.bundle import load_network
 from tfbench.nets.color_syncnet import COLUMNS, WINDOW, ColorSyncNet, cosine_loss
 from tfbench.nets.frozen import Frozen, full_precision, state_sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from tfbench.core.types import Request, Sample, Speech, Views
     from tfbench.evaluators.base import Kept
@@ -149,7 +149,7 @@ class Wav2LipConfig(MethodConfig):
     mouth_weight: Annotated[float, Field(ge=0)] = 0.0
 
 
-class Wav2Lip(Method):
+class Wav2Lip(LipMethod):
     """Redraws the face of every frame with lips that fit the sound.
 
     Args:
@@ -164,7 +164,6 @@ class Wav2Lip(Method):
     higher_is_better: ClassVar[bool] = False
     config: Wav2LipConfig
     net: LipGenerator
-    critic: QualityDiscriminator
 
     def begin(self) -> None:
         """Make the generator and the discriminator; the latter is not part of a bundle."""
@@ -172,18 +171,6 @@ class Wav2Lip(Method):
         self.net = LipGenerator(c.width, c.most, c.side, c.smooth, c.below, c.lead, c.decoder_width)
         self.critic = QualityDiscriminator(c.critic_width, c.most, c.side)
         self.syncing = False
-
-    def adopt(self, parts: Mapping[str, nn.Module]) -> None:
-        """Take a trained generator; the discriminator has to see faces of its size."""
-        super().adopt(parts)
-        c, side = self.config, self.net.side
-        if self.critic.settings["side"] != side:
-            self.critic = QualityDiscriminator(c.critic_width, c.most, side)
-
-    @property
-    def crop(self) -> TalkingFace:
-        """What the generator is fed, also where its settings come with its weights."""
-        return TalkingFace(self.net.side, self.net.smooth, self.net.below)
 
     @property
     def label(self) -> str:
@@ -339,17 +326,6 @@ class Wav2Lip(Method):
         """Losses of the generator, which would be taken for real, and of the discriminator."""
         return quality_losses(self.critic, real, drawn)
 
-    def configure_optimizers(self) -> Any:
-        """Make the Adam of the reference; each parameter is a matter of its own to it."""
-        c = self.config
-        groups = [{"params": list(net.parameters())} for net in (self.net, self.critic)]
-        optimizer = torch.optim.Adam(groups, c.lr, (0.5, 0.999), weight_decay=c.weight_decay)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
-
     def assess(self, clips: Sequence[Kept]) -> tuple[Figure, ...]:
         """Draw four windows of each clip; from the first good sync loss on, the expert counts.
 
@@ -392,8 +368,7 @@ class Wav2Lip(Method):
         """
         self.net.eval()
         editor = FaceEditor(request, self.detector, self.crop.regions, self.net.side)
-        lower = self.config.put_back == "lower"
-        opacity = soft_edge(self.net.side, self.config.feather, lower=lower)
+        opacity = self.opacity
         still = None if self.config.reference == "same" else self._identity(request, editor)
         for piece in editor.pieces(self.batch or 1):
             faces = self._redrawn(request, piece, still) if len(piece.faces) else piece.faces
