@@ -429,6 +429,46 @@ def test_landmarks_that_fail_leave_the_other_views_alone(
     assert len(found.parts(whole)[0].values) == N
 
 
+def test_landmarks_are_kept_by_content(tmp_path: Path, detector, talking: Clip):
+    """A late track of one of two faces comes back as it was, for metrics and for crops."""
+    both = torch.cat([talking.video.tensor, talking.video.tensor.flip(3)], 3)
+    both[:5, :, :, : both.shape[3] // 2] = 128
+    clip, points = changed(talking, both), FixedPoints()
+    lmd = lmd_of(points)
+    landmarks, wanted = lmd.needs[0], mouth(lmd)
+    first = views(tmp_path, detector, [landmarks, wanted], pred=clip)
+    found = first.parts(landmarks), first.parts(wanted)
+    assert points.seen == 2 * N - 5
+    again = views(tmp_path, detector, [landmarks, wanted], pred=clip)
+    for one, other in zip(found, (again.parts(landmarks), again.parts(wanted)), strict=True):
+        assert len(one) == len(other) == 2
+        for p, q in zip(one, other, strict=True):
+            assert torch.equal(p.values, q.values)
+            assert (p.name, p.start, p.stop, p.frame) == (q.name, q.start, q.stop, q.frame)
+    assert points.seen == 2 * N - 5
+
+
+@pytest.mark.parametrize("change", [{"kept": "next"}, {"evaluator": "1" * 64}, {"kept": ""}])
+def test_landmarks_of_another_origin_are_found_anew(
+    tmp_path: Path, detector, talking: Clip, change: dict[str, str]
+):
+    points = FixedPoints()
+    landmarks = lmd_of(points).needs[0]
+    for wanted in (landmarks, replace(landmarks, **change)):
+        views(tmp_path, detector, [wanted], pred=talking).parts(wanted)
+    assert points.seen == 2 * N
+
+
+def test_landmarks_that_fail_are_not_kept(tmp_path: Path, detector, talking: Clip):
+    points = NoPoints()
+    points.error = ZeroDivisionError("bug")
+    landmarks = lmd_of(points).needs[0]
+    with pytest.raises(ZeroDivisionError):
+        views(tmp_path, detector, [landmarks], pred=talking).parts(landmarks)
+    landmarks = lmd_of(FixedPoints()).needs[0]
+    assert len(views(tmp_path, detector, [landmarks], pred=talking).parts(landmarks)[0].values) == N
+
+
 def test_mouths_of_two_faces(tmp_path: Path, detector, talking: Clip):
     frames = talking.video.tensor
     twice = changed(talking, torch.cat([frames, frames.flip(3)], 3))

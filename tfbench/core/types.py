@@ -409,6 +409,8 @@ class ViewKey:
         extract: uint8 (t, 3, h, w) -> (t - context, ...); for a pair it takes both sides.
         located: Whether `extract` also takes the crop's regions, float32 (t, ...), to work in
             coordinates of the frame; only without context.
+        kept: Version under which the values outlive the run, found by the clip's content; "" keeps
+            nothing. For values that are small and slow to find, on tracked faces.
     """
 
     name: str
@@ -418,6 +420,7 @@ class ViewKey:
     context: int = 0
     extract: Callable[..., Tensor] | None = field(default=None, compare=False, repr=False)
     located: bool = False
+    kept: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MEDIAPIPE_TO_68",
+    "REVISION",
     "DlibLandmarks",
     "LandmarkDetector",
     "MediaPipeLandmarks",
@@ -36,6 +37,9 @@ __all__ = [
     "import_dlib",
     "mediapipe_to_68",
 ]
+
+REVISION = "1"
+"""Another one whenever a change of this file can change a point; points are kept on disk."""
 
 # dlib's predictor expects the rectangles of dlib's own detector. On 233 frames of 25 real clips
 # (HDTF, VoxCeleb2, MEAD, GRID, LRS3, JoyGen) those are squares whose side is 0.94 times the

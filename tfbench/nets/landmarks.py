@@ -15,7 +15,12 @@ from tfbench.core.assets import locate, recorded_sha256
 from tfbench.core.errors import UnknownName
 from tfbench.core.types import ViewKey
 from tfbench.faces.crop import FaceInFrame
-from tfbench.faces.landmarks import DlibLandmarks, MediaPipeLandmarks, mediapipe_to_68
+from tfbench.faces.landmarks import (
+    REVISION,
+    DlibLandmarks,
+    MediaPipeLandmarks,
+    mediapipe_to_68,
+)
 from tfbench.nets.frozen import Frozen
 
 if TYPE_CHECKING:
@@ -86,6 +91,7 @@ def landmark_view(detector: Frozen[Landmarks], side: Side) -> ViewKey:
         detector.sha256,
         extract=detector.module.extract,
         located=True,
+        kept=REVISION,
     )
 
 

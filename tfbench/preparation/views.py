@@ -3,8 +3,8 @@
 Two passes over each clip. The first detects faces and shot cuts, and its result is cached by the
 file's content. The second decodes again, cuts every wanted region out of every chunk and feeds it
 to every network that wants it. Regions that are placed by landmarks are cut in a third pass, since
-the second one finds the landmarks. Pixels are never held longer than a chunk; what is kept are
-small per-frame arrays.
+the second one finds the landmarks, which are kept too. Pixels are never held longer than a chunk;
+what is kept are small per-frame arrays.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from tfbench.core.types import Crop, FaceTrack, LandmarkCrop, Part, Side, Transc
 from tfbench.faces.detect import Detections, FaceDetector
 from tfbench.faces.shots import ContentChange, cuts
 from tfbench.faces.track import explain, link
+from tfbench.preparation.kept_views import KeptViews
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -127,6 +128,7 @@ class ClipViews:
             dict.fromkeys(self._first_of_its_kind(k) for key in keys for k in _with_points(key))
         )
         self._finder = finder
+        self._kept = KeptViews(finder.cache, finder.detector.version)
         self._features = features
         self._device = device
         self._transcript = transcript
@@ -200,6 +202,10 @@ class ClipViews:
     def _compute(self, side: Side, keys: Sequence[ViewKey]) -> None:
         streams: list[_Stream] = []
         for key in keys:
+            kept = self._kept.get(key, self._sha256.get(side, ""))
+            if kept is not None:
+                self._parts[key] = kept
+                continue
             try:
                 streams.extend(self._streams(key))
             except (Unscorable, InputError) as error:
@@ -213,7 +219,9 @@ class ClipViews:
             self._parts |= {key: Unscorable(str(error)) for key in keys if key not in self._parts}
         for key in keys:
             if key not in self._parts:
-                self._parts[key] = _collect([s for s in streams if s.key == key])
+                found = self._parts[key] = _collect([s for s in streams if s.key == key])
+                if not isinstance(found, Exception):
+                    self._kept.put(key, self._sha256.get(side, ""), found)
 
     def _streams(self, key: ViewKey) -> list[_Stream]:
         """Plan the cutting of one view: a stream for each track, or one for the whole clip."""
