@@ -1,126 +1,37 @@
-"""SyncTalklip: what trains which of its networks, what is kept of clips, and its videos."""
+"""What trains which of SyncTalklip's networks, and what its training refuses."""
 
-import json
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from tests.methods.faces import of_still, of_video, photograph
+from tests.methods.faces import of_still
+from tests.methods.synctalklip.helpers import (
+    GENERATOR,
+    SIDE,
+    N,
+    batch,
+    kept_clip,
+    named,
+    reached,
+    training,
+    write_expert,
+)
 from tfbench.core.config import load_config
-from tfbench.core.errors import ConfigError, GenerationError, InputError, MissingAsset, Unscorable
+from tfbench.core.errors import ConfigError, GenerationError, InputError, MissingAsset
 from tfbench.core.registry import parse_name, registry
-from tfbench.core.types import Clip, Part, Request, Sample, Speech, TensorVideo, ViewKey
 from tfbench.evaluators.base import Figure, Kept
-from tfbench.faces.detect import FaceDetector
-from tfbench.methods._synctalklip_data import draw_stretch, place_view, unread
-from tfbench.methods._synctalklip_losses import mouths_of, put_back, see_drawn
+from tfbench.methods._synctalklip_data import draw_stretch, unread
+from tfbench.methods._synctalklip_losses import put_back, see_drawn
 from tfbench.methods.synctalklip import SyncTalklip, SyncTalklipConfig
-from tfbench.nets.av_syncnet import AVSyncNet, lip_loss, seeded
+from tfbench.nets.av_syncnet import lip_loss, seeded
 from tfbench.nets.avhubert import normalised
 from tfbench.nets.frozen import state_sha256
-from tfbench.preparation.arrays import Arrays
-from tfbench.preparation.views import ClipViews, FaceFinder
-from tfbench.training.bundle import write_bundle, write_network
-
-SIDE, N = 64, 40
-SMALL = SyncTalklipConfig(
-    width=2,
-    decoder_width=2,
-    most=8,
-    side=SIDE,
-    critic_width=2,
-    batch=2,
-    groups=2,
-    frames_at_once=4,
-)
-
-
-def write_expert(folder: Path, net: AVSyncNet) -> str:
-    parts = {"net": write_network(folder / "net.safetensors", net)}
-    (folder / "bundle.json").write_text(json.dumps({"name": "av_syncnet", "parts": parts}))
-    return str(folder)
-
-
-@pytest.fixture(scope="module")
-def expert(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The bundle of an expert that has learnt nothing, but whose features differ in time."""
-    folder = tmp_path_factory.mktemp("expert") / "bundle"
-    folder.mkdir()
-    return write_expert(folder, seeded(1))
-
-
-def kept_clip(
-    folder: Path, k: int, n: int = N, words: str = "set blue", start: int = 0, **facts
-) -> Kept:
-    """Random faces and mouths, and a map that puts the mouth into the lower half of the face."""
-    draw = torch.Generator().manual_seed(k)
-    maps = torch.tensor([0.5, 0.0, 10.0, 0.0, 0.4, 30.0]).repeat(n, 1)
-    arrays = {
-        "faces": torch.randint(0, 256, (n, 3, SIDE, SIDE), dtype=torch.uint8, generator=draw),
-        "mouths": torch.randint(0, 256, (n, 88, 88), dtype=torch.uint8, generator=draw),
-        "maps": maps,
-        "sound": torch.randn(n, 104, generator=draw),
-        "start": torch.tensor([start]),
-    }
-    video = TensorVideo(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
-    sample = Sample(f"c{k}", Clip(video), "p", transcript=words or None, **facts)
-    return Kept.write(folder / f"{k}.safetensors", sample, arrays)
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Kept]:
-    folder = tmp_path_factory.mktemp("kept")
-    return [kept_clip(folder, 0), kept_clip(folder, 1, N - 9, "place a at")]
-
-
-def training(expert: str, **changes) -> SyncTalklip:
-    torch.manual_seed(0)
-    made = SyncTalklip(replace(SMALL, expert=expert, **changes))
-    made.log = lambda *_, **__: None
-    made.gather()
-    made.fit_to([])
-    return made.train()
-
-
-def batch(made: SyncTalklip, clips: list[Kept], seed: int = 0) -> dict[str, Tensor]:
-    rng = np.random.default_rng(seed)
-    return made.collate([made.example([clip], rng) for clip in clips])
-
-
-def named(made: SyncTalklip) -> dict[str, nn.Module]:
-    """Every part that has parameters."""
-    return {
-        "net": made.net,
-        "encoder": made.hearing.encoder,
-        "audio_map": made.hearing.audio_map,
-        "critic": made.critic,
-        "scale": made.scale,
-        "projection": made.projection,
-        "expert": made.expert.module,
-    }
-
-
-def reached(made: SyncTalklip, loss: Tensor) -> set[str]:
-    """Names of the parts that a loss reaches, each as a whole."""
-    made.zero_grad()
-    loss.backward()
-    found = set()
-    for name, part in named(made).items():
-        gradients = [p.grad for p in part.parameters()]
-        if all(g is None or not g.any() for g in gradients):
-            continue
-        assert all(g is not None for g in gradients), name
-        found.add(name)
-    return found
-
-
-GENERATOR = {"net", "encoder", "audio_map"}
+from tfbench.training.bundle import write_bundle
 
 
 def test_each_loss_trains_the_parts_that_the_paper_trains(expert: str, clips: list[Kept]):
@@ -475,46 +386,6 @@ def test_another_expert_is_refused(expert: str, tmp_path: Path):
         training(write_expert(tmp_path, net))
 
 
-# Bundles and generation
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory, expert: str, clips: list[Kept]) -> Path:
-    made = training(expert, smooth=3)
-    with torch.no_grad():
-        # Has seen a batch, as every network that was trained.
-        made._pair(given := batch(made, clips), made.hearing(given["sound"], given["padding"]))
-        # What is drawn shall differ by more than rounding.
-        made.net.output_block[1].weight *= 100
-        made.hearing.audio_map.weight *= 30
-    folder = tmp_path_factory.mktemp("run") / "bundle"
-    write_bundle(folder, made.eval(), {"config": {}}, ())
-    return folder
-
-
-@pytest.fixture(scope="module")
-def method(bundle: Path) -> SyncTalklip:
-    return SyncTalklip(SyncTalklipConfig(weights=str(bundle), frames_at_once=4)).eval()
-
-
-def video(method: SyncTalklip, request: Request) -> Tensor:
-    method.check(request)
-    return torch.cat(list(method.frames(request)))
-
-
-def test_a_bundle_holds_what_generates(bundle: Path, expert: str):
-    record = json.loads((bundle / "bundle.json").read_text())
-    assert list(record["parts"]) == ["net", "hearing"]
-    taken = SyncTalklip(SyncTalklipConfig(weights=str(bundle)))
-    assert len(taken.supervisors) == 1
-    assert taken.supervisors == (training(expert).expert.sha256,)
-    assert (taken.crop.size, taken.crop.smooth) == (SIDE, 3)
-    assert taken.critic.settings["side"] == SIDE
-    shas = {name: part["sha256"] for name, part in record["parts"].items()}
-    assert taken.provenance()["weights"] == shas
-    assert not any("video" in name for name in taken.state_dict())
-
-
 def test_training_begins_with_a_pretrained_generator(bundle: Path, expert: str, tmp_path: Path):
     first = SyncTalklip(SyncTalklipConfig(weights=str(bundle)))
     made = training(expert, init=str(bundle))
@@ -569,154 +440,6 @@ def test_an_encoder_that_is_left_as_it_is(expert: str, clips: list[Kept]):
     assert reached(made, made.loss(batch(made, clips))) == {"net", "audio_map", "critic", "scale"}
     slower = training(expert, encoder_rate=0.5).configure_optimizers()["optimizer"]
     assert {group["lr"] for group in slower.param_groups} == {1e-4, 5e-5}
-
-
-@pytest.mark.parametrize("n", [1, 4, 11])
-def test_any_number_of_frames(method: SyncTalklip, n: int):
-    made = video(method, of_still(n / 25))
-    assert made.shape == (n, *photograph().shape[1:])
-    assert made.dtype == torch.uint8
-
-
-def test_the_size_of_a_batch_changes_nothing_and_nothing_is_random(method: SyncTalklip):
-    request = of_video(9, 0.36)
-    made = video(method, request)
-    assert torch.equal(made, video(method, request))
-    for n in (1, 32):
-        other = SyncTalklip(replace(method.config, frames_at_once=n))
-        assert (video(other, request).int() - made.int()).abs().max() <= 1
-
-
-def test_only_the_face_changes_and_it_follows_the_sound(method: SyncTalklip):
-    request = of_still(0.32)
-    made, still = video(method, request), photograph()
-    assert torch.equal(made[:, :, :, :8], still.expand(8, -1, -1, -1)[:, :, :, :8])
-    assert (made.int() - still.int()).abs().max() > 20
-    other = replace(request, speech=Speech(request.speech.waveform.flip(0)))
-    assert not torch.equal(made, video(method, other))
-    # The still does not move, so frames differ by their sound alone.
-    assert not torch.equal(made[2], made[5])
-
-
-def test_a_frame_hears_the_feature_of_its_time(method: SyncTalklip):
-    """At 50 frames a second, pairs of frames lie around one frame at 25 a second."""
-    slow = video(method, of_still(0.4))
-    fast = video(method, of_still(0.4, fps=Fraction(50)))
-    assert len(fast) == 2 * len(slow)
-    near = (fast[8].int() - slow[4].int()).abs().float().mean()
-    far = (fast[8].int() - slow[9].int()).abs().float().mean()
-    assert near < far
-
-
-def test_frames_without_a_face_pass_through(method: SyncTalklip):
-    made = video(method, of_video(8, 0.4, absent=(0, 1)))
-    assert bool((made[:2] == 128).all())
-    assert method.unedited == 4  # the source starts over after 8 frames
-    assert len(made) == 10
-
-
-def test_without_weights_nothing_is_made():
-    with pytest.raises(GenerationError, match="no trained weights"):
-        SyncTalklip(SMALL).check(of_still())
-
-
-# What is kept of a real face
-
-
-@pytest.fixture(scope="module")
-def moving() -> Clip:
-    """The photograph moves right by a pixel a frame and back."""
-    shifts = [k if k < 14 else 28 - k for k in range(28)]
-    frames = torch.cat([photograph().roll(k, 3) for k in shifts])
-    noise = torch.randn(28 * 640, generator=torch.Generator().manual_seed(1)) * 0.1
-    return Clip(TensorVideo(frames), Speech(noise.clamp(-1, 1)))
-
-
-@pytest.fixture(scope="module")
-def made() -> SyncTalklip:
-    return SyncTalklip(SMALL)
-
-
-@pytest.fixture(scope="module")
-def views(moving: Clip, made: SyncTalklip, tmp_path_factory: pytest.TempPathFactory) -> ClipViews:
-    finder, features = FaceFinder(FaceDetector()), Arrays(tmp_path_factory.mktemp("views"))
-    device = torch.device("cpu")
-    return ClipViews("c", "p", {"pred": moving}, {"pred": "c"}, made.keys, finder, features, device)
-
-
-@pytest.fixture(scope="module")
-def arrays(moving: Clip, made: SyncTalklip, views: ClipViews) -> dict[str, Tensor]:
-    return made.keep(Sample("c", moving, "p"), views)
-
-
-def test_a_true_face_through_the_map_is_near_the_true_mouth(arrays: dict[str, Tensor]):
-    n = len(arrays["faces"])
-    assert {name: tuple(value.shape[1:]) for name, value in arrays.items()} == {
-        "faces": (3, SIDE, SIDE),
-        "mouths": (88, 88),
-        "maps": (6,),
-        "sound": (104,),
-        "start": (),
-    }
-    assert n == len(arrays["sound"]) == len(arrays["maps"]) == 28
-    faces, true = arrays["faces"].float() / 255, arrays["mouths"].float()
-
-    def off(maps: Tensor) -> float:
-        return float((mouths_of(faces, maps) - true).abs().mean())
-
-    here = off(arrays["maps"])
-    assert here < 4
-    # A pixel of the face away in any direction it fits less.
-    for place in (2, 5):
-        for step in (-1.5, 1.5):
-            moved = arrays["maps"].clone()
-            moved[:, place] += step
-            assert off(moved) > 1.3 * here
-
-
-def test_places_are_those_at_which_crops_were_cut(
-    moving: Clip, made: SyncTalklip, views: ClipViews
-):
-    face = views.parts(made.keys[0])[0].values
-    (places,) = views.parts(place_view(made.crop))
-    frames = torch.cat(list(moving.video.frames()))
-    assert torch.equal(made.crop.cut(frames, places.values), face)
-
-
-def test_clips_without_a_face_or_sound_are_left_out(
-    moving: Clip, made: SyncTalklip, views: ClipViews, monkeypatch: pytest.MonkeyPatch
-):
-    def keep(clip: Clip, n_frames: int = 28) -> None:
-        monkeypatch.setitem(views._clips, "pred", clip)
-        longer = Clip(TensorVideo(torch.zeros(n_frames, 3, 8, 8, dtype=torch.uint8)))
-        made.keep(Sample("c", longer, "p"), views)
-
-    with pytest.raises(Unscorable, match="20 frames of a face with sound; at least 25"):
-        keep(Clip(moving.video, Speech(moving.speech.waveform[: 20 * 640])))
-    with pytest.raises(Unscorable, match="the sound is silent"):
-        keep(Clip(moving.video, Speech(torch.zeros(28 * 640))))
-    with pytest.raises(Unscorable, match="72 of 100 frames without"):
-        keep(moving, 100)
-    with pytest.raises(Unscorable, match="no sound"):
-        keep(Clip(moving.video))
-
-
-def test_faces_and_mouths_of_other_frames_are_left_out(
-    moving: Clip, made: SyncTalklip, views: ClipViews, monkeypatch: pytest.MonkeyPatch
-):
-    found = views.parts
-    late = made.keys[1]
-
-    def parts(key: ViewKey) -> tuple[Part, ...]:
-        (one,) = found(key)
-        return (replace(one, start=2, values=one.values[2:]) if key == late else one,)
-
-    monkeypatch.setattr(views, "parts", parts)
-    with pytest.raises(Unscorable, match=r"of the same frames; they are of \[\(0, 28\), \(2, 28\)"):
-        made.keep(Sample("c", moving, "p"), views)
-
-
-# Names and settings
 
 
 def test_the_user_types_it_as_the_paper_does():
