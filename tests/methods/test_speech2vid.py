@@ -187,6 +187,19 @@ def test_of_several_candidates_the_still_is_held_like_the_frame(kept: Kept):
         assert abs(int(drawn["face"][0, 0, 0]) - int(drawn["stills"][0, 0, 0])) == 3
 
 
+def test_stills_of_a_mouth_at_rest_come_from_the_ends(kept: Kept):
+    n = kept.shapes["faces"][0]
+    method = Speech2Vid(Speech2VidConfig(**SMALL, ends=2, augment=False))
+    stills = set()
+    for k in range(40):
+        drawn = method.example([kept], np.random.default_rng(k))
+        frame, still = int(drawn["face"][0, 0, 0]), int(drawn["stills"][0, 0, 0])
+        assert abs(still - frame) >= 3
+        stills.add(still)
+    assert stills == {0, 1, n - 2, n - 1}
+    assert all(len(method._still_places(k, m)) for m in range(1, 9) for k in range(m))
+
+
 def test_it_is_measured_from_the_still_that_is_held_alike(kept: Kept):
     figures = {}
     for candidates in (1, 8):

@@ -111,6 +111,9 @@ class Speech2VidConfig(MethodConfig):
         candidates: Far frames that are drawn for each still; the one whose upper half is most like
             that of the frame to be drawn is taken. Sound does not tell how the head is held: with
             one, faces are drawn as the mean over poses, which is soft. Not in the paper.
+        ends: Frames at either end of a clip from which stills are taken, if they are far: where
+            nobody speaks yet, or any more, the mouth is at rest, as in the first picture of a
+            video; 0 takes them from anywhere. Not in the paper.
         augment: Whether faces are mirrored and the sound's colour varied. Not in the paper.
         smoothing: Frames over which the registering points are averaged. Not in the paper.
         blend: What is put into the picture: the "lower" half (Section 4.3) or the "whole" face.
@@ -147,6 +150,7 @@ class Speech2VidConfig(MethodConfig):
     sample_every: Positive = 5
     far: Annotated[int, Field(ge=0)] = 15
     candidates: Positive = 1
+    ends: Annotated[int, Field(ge=0)] = 0
     augment: bool = True
     smoothing: Positive = 5
     blend: Literal["lower", "whole"] = "lower"
@@ -231,7 +235,7 @@ class Speech2Vid(Method):
         clip = clips[int(rng.integers(len(clips)))]
         n = clip.shapes["faces"][0]
         frame = int(rng.integers((n - 1) // c.sample_every + 1)) * c.sample_every
-        chosen = rng.choice(_far_from(frame, n, c.far), (c.stills, c.candidates))
+        chosen = rng.choice(self._still_places(frame, n), (c.stills, c.candidates))
         face = clip.array("faces", frame, frame + 1)[0]
         stills = torch.cat([_most_like(face, _pictures(clip, row)) for row in chosen])
         sound = clip.array("sound", frame, frame + 1)[0]
@@ -276,7 +280,7 @@ class Speech2Vid(Method):
     def assess(self, clips: Sequence[Kept]) -> tuple[Figure, ...]:
         """Draw every fifth frame of each clip from its first frame as the still.
 
-        With several `candidates`, from the far frame that is most like it.
+        With several `candidates`, from that which is most like it of those that training may take.
 
         Returns:
             Mean absolute differences from the true faces, in gray levels: of what is drawn, of its
@@ -310,10 +314,16 @@ class Speech2Vid(Method):
         n = len(faces)
         return torch.stack(
             [
-                _most_like(faces[k], faces[torch.from_numpy(_far_from(k, n, self.config.far))])
+                _most_like(faces[k], faces[torch.from_numpy(self._still_places(k, n))])
                 for k in range(0, n, CHECKED_EVERY)
             ]
         )
+
+    def _still_places(self, frame: int, n: int) -> NDArray[np.int64]:
+        """Return the numbers of the n frames that may be a still for one."""
+        far, ends = _far_from(frame, n, self.config.far), self.config.ends
+        # Of the two ends one is always far.
+        return far[(far < ends) | (far >= n - ends)] if ends else far
 
     # Generation
 
