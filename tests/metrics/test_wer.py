@@ -300,6 +300,21 @@ def test_a_sentence_of_another_grammar_is_refused(said: str):
     assert is_sentence("Bin blue at F two, now!")
 
 
+def test_freely_read_sentences_of_grid_alone():
+    """A reader is told nothing, so that it may miss the grammar; open sentences are refused."""
+    metric = WER("free_grid", Frozen(LetterReader(), "letters.test", "a" * 64))
+    said, shown = "bin blue at f two now", "bin blue cat f two now"
+    rows = metric.measure(views(shown, said))
+    assert [row.value for row in rows] == [row.value for row in build().measure(views(shown, said))]
+    assert rows[0].value > 0
+    for wrong in ("two now", "he told her"):
+        with pytest.raises(Unscorable, match=r"wer\.free_grid scores no other; take wer\.free"):
+            metric.measure(views(wrong, wrong))
+        with pytest.raises(Unscorable, match="no sentence of GRID's"):
+            metric.update(frames(wrong), wrong)
+    assert metric.info.definition == "wer.free_grid"
+
+
 def test_a_reader_that_cannot_be_told_a_grammar_is_named():
     said = "bin blue at f two now"
     metric = WER("grammar", Frozen(LetterReader(), "letters.test", "a" * 64))

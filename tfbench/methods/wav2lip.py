@@ -333,7 +333,7 @@ class Wav2Lip(LipMethod):
             "loss", the weighted sum of the next two as if the expert counted; "L1" in gray levels;
             "sync loss"; and that of the true faces.
         """
-        rows = []
+        share, rows = self.config.sync_weight, []
         for clip in clips:
             n = clip.shapes["faces"][0] - WINDOW + 1
             starts = np.linspace(0, n - 1, MEASURED).round().astype(int).tolist()
@@ -342,12 +342,11 @@ class Wav2Lip(LipMethod):
             real, drawn = self._pair(batch)
             off = float(F.l1_loss(drawn, real))
             sync, true = (float(self._sync_loss(batch["mel"], faces)) for faces in (drawn, real))
-            share = self.config.sync_weight
             rows.append(((1 - share) * off + share * sync, 255 * off, sync, true))
         names = ("loss", "L1", "sync loss", "sync loss of true faces")
         columns = zip(*rows, strict=True)
         figures = tuple(Figure.mean(n, list(c)) for n, c in zip(names, columns, strict=True))
-        self.syncing |= figures[2].value < self.config.sync_below
+        self.syncing |= share > 0 and figures[2].value < self.config.sync_below
         return figures
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -19,7 +19,9 @@ others. But who knows the grammar is often right by chance: sentences drawn from
 at the lips have a WER of 82 % and a CER of 62 %, not 100 % (20,000 drawn pairs; of six places with
 n words each, 1 - 1/n is 81 % on average, and the normaliser writes "o one" as the one word "01").
 Read a rate against that, and never beside one of `free`. Clips whose transcript is no such sentence
-are refused.
+are refused. The definition `free_grid` refuses them too and tells the network nothing: it is `free`
+for data sets that mix GRID's sentences with open ones, as `puppets` does, of which a small network
+reads the former alone.
 
 The definition `teacher_forced` is TalkLip's second rate (Sxjdwang/TalkLip, `evaluation/
 teacher_force_wer.py`, `utils/metrics.py`). The network is told the whole text: for each character
@@ -61,17 +63,21 @@ if TYPE_CHECKING:
 
 __all__ = ["WER", "count_forced", "is_sentence", "plain"]
 
+GRID_ALONE = ("free_grid", "grammar")
+"""Definitions that refuse sentences of another grammar."""
+
 
 class WER(ErrorRates):
     """Lip-reading error rates.
 
-    Definitions: `free`, the network decodes freely and is told no word; `grammar`, it is told that
-    the sentence is one of GRID's; `teacher_forced`, it is told the true characters before each.
+    Definitions: `free`, the network decodes freely and is told no word; `free_grid`, the same, and
+    other sentences than GRID's are refused; `grammar`, it is told that the sentence is one of
+    GRID's; `teacher_forced`, it is told the true characters before each.
     Several tracks of a clip are read one after the other, for `grammar` and `teacher_forced` as one
     sentence; tracks at the same time are refused, since no transcript tells which face speaks.
 
     Args:
-        definition: `free`, `grammar` or `teacher_forced`.
+        definition: `free`, `free_grid`, `grammar` or `teacher_forced`.
         network: A lip reader, see `tfbench.nets.lipreading`; for `grammar` one that has
             `read_grammar`, for `teacher_forced` one that has `read_forced`.
         transcriber: A network such as `whisper.base_en` that hears the driving speech where the
@@ -82,6 +88,7 @@ class WER(ErrorRates):
     optional_networks = ("transcriber",)
     definitions: ClassVar[Mapping[str, str]] = {
         "free": "free decoding",
+        "free_grid": "free decoding, of GRID's sentences alone",
         "grammar": "decoding constrained to GRID's sentences",
         "teacher_forced": "each character read with the true ones before it given",
     }
@@ -121,8 +128,7 @@ class WER(ErrorRates):
         reference = self._reference(views)
         if self.definition == "teacher_forced":
             return self._forced_rates(views, reference, [part.values for part in parts])
-        if self.definition == "grammar":
-            _check_sentence(reference.text)
+        self._check(reference.text)
         understood = self._read([part.values for part in parts])
         return self.rates(views, reference, understood, self._reader().text)
 
@@ -135,12 +141,11 @@ class WER(ErrorRates):
             regions: float32 (T, ...), for a lip reader that takes whole frames.
 
         Raises:
-            Unscorable: Normalisation leaves nothing of the text; for `grammar`, it is no sentence
-                of GRID's or none fits into so few frames; for `teacher_forced`, the lip reader
-                cannot write it; for both, the lip reader does not offer it.
+            Unscorable: Normalisation leaves nothing of the text; for `free_grid` and `grammar`, it
+                is no sentence of GRID's; for `grammar`, none fits into so few frames; for
+                `teacher_forced`, the lip reader cannot write it; for both, it does not offer it.
         """
-        if self.definition == "grammar":
-            _check_sentence(text)
+        self._check(text)
         inputs = [side.to(self.device) for side in (frames, regions) if side is not None]
         with torch.inference_mode():
             mouths = self._prepare(*inputs)
@@ -148,6 +153,14 @@ class WER(ErrorRates):
             self._add_forced(text, mouths)
         else:
             self.add(text, self._read([mouths]), self._reader().text)
+
+    def _check(self, text: str) -> None:
+        """Raise Unscorable where the definition scores GRID's sentences alone and this is none."""
+        if self.definition in GRID_ALONE and not is_sentence(text):
+            raise Unscorable(
+                f"the reference {text!r} is no sentence of GRID's grammar, such as 'place red at a "
+                f"two now', and wer.{self.definition} scores no other; take wer.free"
+            )
 
     def _reference(self, views: Views) -> Transcript:
         try:
@@ -271,15 +284,6 @@ def is_sentence(text: str) -> bool:
 
 def _percent(errors: Errors) -> tuple[float, float]:
     return 100 * errors.words / errors.n_words, 100 * errors.characters / errors.n_characters
-
-
-def _check_sentence(text: str) -> None:
-    """Raise Unscorable where a text is no sentence of GRID's; case and signs do not matter."""
-    if not is_sentence(text):
-        raise Unscorable(
-            f"the reference {text!r} is no sentence of GRID's grammar, such as 'place red at a two "
-            "now', and wer.grammar scores no other; take wer.free"
-        )
 
 
 def _one_after_the_other(parts: Sequence[Part]) -> list[Part]:

@@ -37,7 +37,7 @@ class KeptViews:
 
     def get(self, key: ViewKey, sha256: str) -> tuple[Part, ...] | None:
         """Return the values of a clip's view, bit for bit those put; None where there are none."""
-        found = self.arrays.get(self._name(key, sha256)) if key.kept and self.arrays else None
+        found = self.arrays.get(self._name(key, sha256)) if self.arrays else None
         if found is None:
             return None
         frame = (int(found["frame"][0]), int(found["frame"][1]))
@@ -50,7 +50,7 @@ class KeptViews:
 
     def put(self, key: ViewKey, sha256: str, parts: Sequence[Part]) -> None:
         """Keep the values of a clip's view, which are those of tracks; others are not kept."""
-        if not key.kept or self.arrays is None or any(_track(part) is None for part in parts):
+        if self.arrays is None or any(_track(part) is None for part in parts):
             return
         tensors = {f"values-{_track(part)}": part.values for part in parts}
         tensors["tracks"] = torch.tensor([_track(part) for part in parts])

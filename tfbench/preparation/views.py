@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -128,7 +129,6 @@ class ClipViews:
             dict.fromkeys(self._first_of_its_kind(k) for key in keys for k in _with_points(key))
         )
         self._finder = finder
-        self._kept = KeptViews(finder.cache, finder.detector.version)
         self._features = features
         self._device = device
         self._transcript = transcript
@@ -194,6 +194,13 @@ class ClipViews:
         same = (side for side in CLIPS if key.side in CLIPS and self._sha256.get(side) == own)
         return replace(key, side=next(same, key.side)) if own is not None else key
 
+    def _is_kept(self, key: ViewKey) -> bool:
+        return bool(key.kept) and key.side in self._sha256
+
+    @cached_property
+    def _kept(self) -> KeptViews:
+        return KeptViews(self._finder.cache, self._finder.detector.version)
+
     def _clip(self, side: str) -> Clip:
         if side not in self._clips:
             raise Unscorable(f"the protocol gives no {_words(side)}")
@@ -202,7 +209,7 @@ class ClipViews:
     def _compute(self, side: Side, keys: Sequence[ViewKey]) -> None:
         streams: list[_Stream] = []
         for key in keys:
-            kept = self._kept.get(key, self._sha256.get(side, ""))
+            kept = self._kept.get(key, self._sha256[side]) if self._is_kept(key) else None
             if kept is not None:
                 self._parts[key] = kept
                 continue
@@ -220,8 +227,8 @@ class ClipViews:
         for key in keys:
             if key not in self._parts:
                 found = self._parts[key] = _collect([s for s in streams if s.key == key])
-                if not isinstance(found, Exception):
-                    self._kept.put(key, self._sha256.get(side, ""), found)
+                if self._is_kept(key) and not isinstance(found, Exception):
+                    self._kept.put(key, self._sha256[side], found)
 
     def _streams(self, key: ViewKey) -> list[_Stream]:
         """Plan the cutting of one view: a stream for each track, or one for the whole clip."""
