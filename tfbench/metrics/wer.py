@@ -158,8 +158,8 @@ class WER(ErrorRates):
         """Raise Unscorable where the definition scores GRID's sentences alone and this is none."""
         if self.definition in GRID_ALONE and not is_sentence(text):
             raise Unscorable(
-                f"the reference {text!r} is no sentence of GRID's grammar, such as 'place red at a "
-                f"two now', and wer.{self.definition} scores no other; take wer.free"
+                "the reference is no sentence of GRID's grammar, such as 'place red at a two now', "
+                f"and wer.{self.definition} scores no other; take wer.free"
             )
 
     def _reference(self, views: Views) -> Transcript:
