@@ -36,7 +36,8 @@ def ours(clip: Path, crops: Path) -> dict[str, float]:
     from tfbench.nets.frozen import Frozen
     from tfbench.nets.syncnet import seeded
     from tfbench.preparation.arrays import Arrays
-    from tfbench.preparation.views import ClipViews, FaceFinder
+    from tfbench.preparation.first_pass import FaceFinder
+    from tfbench.preparation.views import ClipViews
 
     metric = LSE("syncnet_short", Frozen(seeded(0), "syncnet.seeded"))
     finder = FaceFinder(FaceDetector())

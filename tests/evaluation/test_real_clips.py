@@ -11,7 +11,8 @@ from tfbench.evaluation.evaluators import build_metric, evaluator_set
 from tfbench.faces.detect import FaceDetector
 from tfbench.media.video import open_clip
 from tfbench.preparation.arrays import Arrays
-from tfbench.preparation.views import ClipViews, FaceFinder
+from tfbench.preparation.first_pass import FaceFinder
+from tfbench.preparation.views import ClipViews
 
 N = 27
 NAMES = ("csim", "csim.one_shot", "frechet", "lmd", "lmd.eat", "psnr.face", "ssim.face")

@@ -293,7 +293,7 @@ def test_told_the_grammar_shots_are_one_sentence():
 
 @pytest.mark.parametrize("said", ["we speak", "bin blue at w two now", "bin blue at f two"])
 def test_a_sentence_of_another_grammar_is_refused(said: str):
-    with pytest.raises(Unscorable, match="the reference is no sentence of GRID's grammar.*wer.free"):
+    with pytest.raises(Unscorable, match=r"no sentence of GRID's grammar.*wer\.free"):
         build_grammar().measure(views(said, said))
     with pytest.raises(Unscorable, match="no sentence"):
         build_grammar().update(frames(said), said)

@@ -19,7 +19,8 @@ from tfbench.nets.frozen import Frozen
 from tfbench.nets.landmarks import Landmarks
 from tfbench.nets.syncnet import seeded
 from tfbench.preparation.arrays import Arrays
-from tfbench.preparation.views import ClipViews, FaceFinder
+from tfbench.preparation.first_pass import FaceFinder
+from tfbench.preparation.views import ClipViews
 
 N = 40
 SHORT = TrackSettings(min_frames=24)

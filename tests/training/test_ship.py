@@ -69,7 +69,10 @@ def test_a_method_is_shipped_as_a_bundle(tmp_path: Path, monkeypatch):
     }
     config = Speech2VidConfig(**small)
     method = Speech2Vid(config)
-    training = {"command": "tfbench train speech2vid --out runs/a", "config": to_plain(config)}
+    training = {
+        "command": "tfbench train speech2vid --out runs/a --resume",
+        "config": to_plain(config),
+    }
     write_bundle(tmp_path / "run/bundle", method, training, ())
     ship(tmp_path / "run", "speech2vid.mine", [], tmp_path)
     monkeypatch.setattr(base, "SHIPPED", tmp_path)

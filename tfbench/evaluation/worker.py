@@ -23,7 +23,8 @@ from tfbench.evaluation.store import Rows, load_rows
 from tfbench.faces.detect import FaceDetector
 from tfbench.media.video import open_clip, read_comment
 from tfbench.preparation.arrays import Arrays, clip_sha256
-from tfbench.preparation.views import ClipViews, FaceFinder
+from tfbench.preparation.first_pass import FaceFinder
+from tfbench.preparation.views import ClipViews
 
 if TYPE_CHECKING:
     from tfbench.evaluation.protocol import Pair

@@ -24,7 +24,8 @@ from tfbench.core.paths import cache_dir
 from tfbench.evaluators.base import Kept
 from tfbench.faces.detect import FaceDetector
 from tfbench.preparation.arrays import Arrays, clip_sha256
-from tfbench.preparation.views import ClipViews, FaceFinder
+from tfbench.preparation.first_pass import FaceFinder
+from tfbench.preparation.views import ClipViews
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

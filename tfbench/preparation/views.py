@@ -18,9 +18,10 @@ import torch
 
 from tfbench.core.errors import InputError, Unscorable
 from tfbench.core.types import Crop, FaceTrack, LandmarkCrop, Part, Side, Transcript, ViewKey
-from tfbench.faces.detect import Detections, FaceDetector
-from tfbench.faces.shots import ContentChange, cuts
+from tfbench.faces.detect import Detections
+from tfbench.faces.shots import cuts
 from tfbench.faces.track import explain, link
+from tfbench.preparation.first_pass import frames_at_once
 from tfbench.preparation.kept_views import KeptViews
 
 if TYPE_CHECKING:
@@ -30,13 +31,12 @@ if TYPE_CHECKING:
 
     from tfbench.core.types import Clip, Speech, TrackSettings, Video
     from tfbench.preparation.arrays import Arrays
+    from tfbench.preparation.first_pass import FaceFinder, Faces
 
-__all__ = ["ClipViews", "FaceFinder", "Faces"]
+__all__ = ["ClipViews"]
 
 CLIPS: tuple[Side, ...] = ("pred", "ref", "appearance")
 """Sides that are whole clips with a face."""
-CHUNK = 32
-CHUNK_BYTES = 64 << 20
 MAX_LENGTH_DIFFERENCE = 5
 """Frames by which a scored clip may be longer or shorter than the truth; encoders and audio
 padding make differences of a few frames, and the common part is compared. 5 frames are 0.2 s."""
@@ -45,53 +45,6 @@ SAME_FACE = 0.25
 one face. It only has to tell faces in one picture apart."""
 MIN_COVERAGE = 0.5
 """Share of the true clip's face frames in which the scored clip must show the face too."""
-
-
-@dataclass(frozen=True)
-class Faces:
-    """What the first pass finds in one clip.
-
-    Attributes:
-        detections: One entry a frame.
-        changes: How much each frame differs from the one before; see `tfbench.faces.shots`.
-    """
-
-    detections: tuple[Detections, ...]
-    changes: tuple[float, ...]
-
-
-class FaceFinder:
-    """The first pass, cached on disk by the content of the clip.
-
-    Args:
-        detector: Finds faces in frames.
-        cache: Where results are kept; None keeps nothing.
-    """
-
-    def __init__(self, detector: FaceDetector, cache: Arrays | None = None) -> None:
-        self.detector = detector
-        self.cache = cache
-
-    def find(self, video: Video, sha256: str) -> Faces:
-        """Detect faces and changes of content in a whole clip.
-
-        Args:
-            video: The frames.
-            sha256: Of the clip; the key of the cache.
-        """
-        name = f"{sha256}-{self.detector.version}-changes"
-        stored = self.cache.get(name) if self.cache else None
-        if stored is not None:
-            return _unpack(stored)
-        change = ContentChange()
-        detections: list[Detections] = []
-        for frames in video.frames(chunk=_chunk(video)):
-            detections.extend(self.detector.detect(frames))
-            change.feed(frames)
-        faces = Faces(tuple(detections), tuple(change.values))
-        if self.cache:
-            self.cache.put(name, _pack(faces))
-        return faces
 
 
 class ClipViews:
@@ -296,7 +249,7 @@ class ClipViews:
             chunks: Iterator[tuple[Tensor, ...]] = _together(self._clip("pred"), self._clip("ref"))
         else:
             video = self._clip(side).video
-            chunks = ((frames,) for frames in video.frames(chunk=_chunk(video)))
+            chunks = ((frames,) for frames in video.frames(chunk=frames_at_once(video)))
         first = 0
         for sides in chunks:
             cut = functools.cache(_cutter(sides, first))
@@ -430,7 +383,7 @@ def _together(pred: Clip, ref: Clip) -> Iterator[tuple[Tensor, Tensor]]:
             f"the scored clip is {a.width}x{a.height} and the true clip {b.width}x{b.height}; "
             "make them one size"
         )
-    n, chunk = min(a.n_frames, b.n_frames), _chunk(a)
+    n, chunk = min(a.n_frames, b.n_frames), frames_at_once(a)
     yield from zip(a.frames(0, n, chunk), b.frames(0, n, chunk), strict=True)
 
 
@@ -485,11 +438,6 @@ def _iou(a: Tensor, b: Tensor) -> Tensor:
     return common / (areas[0] + areas[1] - common)
 
 
-def _chunk(video: Video) -> int:
-    """Return how many frames to hold at once; it depends on the frame's size alone."""
-    return max(1, min(CHUNK, CHUNK_BYTES // (3 * video.height * video.width)))
-
-
 def _words(side: str) -> str:
     names = {
         "pred": "scored clip",
@@ -499,20 +447,3 @@ def _words(side: str) -> str:
         "driving": "driving clip",
     }
     return names.get(side, side)
-
-
-def _pack(faces: Faces) -> dict[str, Tensor]:
-    return {
-        "counts": torch.tensor([len(d.scores) for d in faces.detections], dtype=torch.int64),
-        "boxes": torch.cat([torch.zeros(0, 4)] + [d.boxes for d in faces.detections]),
-        "points": torch.cat([torch.zeros(0, 5, 2)] + [d.points for d in faces.detections]),
-        "scores": torch.cat([torch.zeros(0)] + [d.scores for d in faces.detections]),
-        "changes": torch.tensor(faces.changes, dtype=torch.float64),
-    }
-
-
-def _unpack(stored: dict[str, Tensor]) -> Faces:
-    counts = stored["counts"].tolist()
-    pieces = zip(*(stored[k].split(counts) for k in ("boxes", "points", "scores")), strict=True)
-    detections = tuple(Detections(*piece) for piece in pieces)
-    return Faces(detections, tuple(stored["changes"].tolist()))

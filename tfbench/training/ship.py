@@ -137,7 +137,8 @@ def _for_others(command: str) -> str:
             next(words, None)
         elif word == "--root":
             kept += [word, Path(next(words, "")).name]
-        else:
+        elif word != "--resume":
+            # A run that was stopped ends as one that was not.
             kept.append(word)
     return shlex.join(kept)
 

@@ -16,7 +16,7 @@ from tfbench.core.types import Clip, Need
 from tfbench.faces.detect import FaceDetector
 from tfbench.methods.base import Generator
 from tfbench.preparation.arrays import Arrays, clip_sha256
-from tfbench.preparation.views import FaceFinder
+from tfbench.preparation.first_pass import FaceFinder
 from tfbench.validation.change import Change, Subject
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from tfbench.methods._synctalklip_data import place_view
 from tfbench.methods._synctalklip_losses import mouths_of
 from tfbench.methods.synctalklip import SyncTalklip
 from tfbench.preparation.arrays import Arrays
-from tfbench.preparation.views import ClipViews, FaceFinder
+from tfbench.preparation.first_pass import FaceFinder
+from tfbench.preparation.views import ClipViews
 
 
 @pytest.fixture(scope="module")
