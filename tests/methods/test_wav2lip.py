@@ -272,6 +272,16 @@ def test_the_expert_counts_from_its_first_good_loss_on(expert: str, clips: list[
     assert again.syncing
 
 
+def test_an_expert_of_no_weight_measures_alone(expert: str, clips: list[Kept]):
+    """Frames stay scattered, however good its loss is."""
+    made = training(expert, sync_below=99.0, sync_weight=0.0, scattered=True).eval()
+    with torch.inference_mode():
+        figures = {figure.name: figure.value for figure in made.assess(clips)}
+    assert figures["sync loss"] < 99
+    assert figures["loss"] == pytest.approx(figures["L1"] / 255)
+    assert not made.syncing
+
+
 def test_the_expert_is_neither_trained_nor_saved(expert: str, clips: list[Kept]):
     made = training(expert)
     made.syncing = True

@@ -39,7 +39,8 @@ __all__ = [
 ]
 
 REVISION = "1"
-"""Another one whenever a change of this file can change a point; points are kept on disk."""
+"""Another one whenever a change of this file, of `FaceInFrame` or of how faces are linked to tracks
+can change a point: points are kept on disk."""
 
 # dlib's predictor expects the rectangles of dlib's own detector. On 233 frames of 25 real clips
 # (HDTF, VoxCeleb2, MEAD, GRID, LRS3, JoyGen) those are squares whose side is 0.94 times the
