@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from tfbench.core.errors import InputError, Unscorable
 from tfbench.core.types import FPS, ViewKey
-from tfbench.evaluators.base import Figure, TrainConfig
+from tfbench.evaluators.base import Figure, NonNegative, TrainConfig
 from tfbench.metrics._error_rates import Errors, count_errors
 from tfbench.metrics.wer import is_sentence
 from tfbench.nets.lipreader import ALPHABET, CROP, gray, spell
@@ -81,7 +81,7 @@ class MouthConfig(TrainConfig):
     turn: Annotated[float, Field(ge=0, le=45)] = 8.0
     move: Annotated[float, Field(ge=0, le=20)] = 4.0
     zoom: Factor = 0.1
-    gamma: Annotated[float, Field(ge=0)] = 0.3
+    gamma: NonNegative = 0.3
     stretch: Factor = 0.15
     jitter: Annotated[float, Field(ge=0, le=0.4)] = 0.05
     hidden_frames: Annotated[int, Field(ge=0)] = 5

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
@@ -23,7 +22,7 @@ from tfbench.evaluators._mouths import (
     placed,
     varied_time,
 )
-from tfbench.evaluators.base import Positive, Share, Trainee
+from tfbench.evaluators.base import NonNegative, Positive, Share, Trainee
 from tfbench.media.spectral import MfccSettings, mfcc
 from tfbench.nets.avhubert import (
     CROP,
@@ -71,7 +70,7 @@ class SpeechConfig(MouthConfig):
     """
 
     batch: Positive = 8
-    clip: Annotated[float, Field(ge=0)] = 5.0
+    clip: NonNegative = 5.0
     layers: Positive = 3
     dim: Positive = 128
     ffn: Positive = 512
@@ -83,7 +82,7 @@ class SpeechConfig(MouthConfig):
     attention_dropout: Share = 0.1
     input_dropout: Share = 0.1
     layerdrop: Share = 0.0
-    front_gradient: Annotated[float, Field(ge=0)] = 1.0
+    front_gradient: NonNegative = 1.0
     landmarks: str = "dlib68"
 
     def encoder(self) -> dict[str, Any]:

@@ -52,7 +52,7 @@ from tfbench.evaluators._mouths import (
     spread_letters,
 )
 from tfbench.evaluators._speech import SpeechConfig, SpeechTrainee, seen_mouths
-from tfbench.evaluators.base import Figure, Positive, Share
+from tfbench.evaluators.base import Figure, NonNegative, Positive, Share
 from tfbench.metrics._error_rates import count_errors
 from tfbench.nets._avhubert_decoder import EOS, PAD
 from tfbench.nets._subwords import learn_pieces
@@ -115,17 +115,17 @@ class AVSyncNetConfig(SpeechConfig):
     lr: Annotated[float, Field(gt=0)] = 1.5e-3
     warmup: Annotated[int, Field(ge=0)] = 200
     init: str = ""
-    lambda_lip: Annotated[float, Field(ge=0)] = 1.0
-    lambda_av: Annotated[float, Field(ge=0)] = 10.0
-    tau: Annotated[float, Field(ge=0)] = 0.0
+    lambda_lip: NonNegative = 1.0
+    lambda_av: NonNegative = 10.0
+    tau: NonNegative = 0.0
     align_kernel: Annotated[int, Field(ge=0)] = 0
     freeze: Annotated[int, Field(ge=0)] = 0
     label_smoothing: Share = 0.1
     vocabulary: Positive = 100
-    ctc: Annotated[float, Field(ge=0)] = 1.0
-    frame_loss: Annotated[float, Field(ge=0)] = 1.0
+    ctc: NonNegative = 1.0
+    frame_loss: NonNegative = 1.0
     frame_until: Annotated[float, Field(gt=0)] = 1.0
-    sound: Annotated[float, Field(ge=0)] = 1.0
+    sound: NonNegative = 1.0
     sound_first: Annotated[int, Field(ge=0)] = 700
     word_drop: Share = 0.2
     activation_dropout: Share = 0.0

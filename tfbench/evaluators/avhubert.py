@@ -31,7 +31,7 @@ from torch.nn.utils.rnn import pad_sequence
 from tfbench.core.errors import ConfigError, InputError
 from tfbench.evaluators._mouths import UNKNOWN, Factor, spread_letters
 from tfbench.evaluators._speech import SpeechConfig, SpeechTrainee, seen_mouths
-from tfbench.evaluators.base import Figure, Positive, Share
+from tfbench.evaluators.base import Figure, NonNegative, Positive, Share
 from tfbench.nets.avhubert_encoder import PretrainedEncoder
 from tfbench.nets.bundle import load_network
 
@@ -77,7 +77,7 @@ class AVHubertConfig(SpeechConfig):
     every: Positive = 500
     lr: Annotated[float, Field(gt=0)] = 1e-3
     warmup: Annotated[int, Field(ge=0)] = 200
-    front_gradient: Annotated[float, Field(ge=0)] = 0.1
+    front_gradient: NonNegative = 0.1
     runs: Annotated[float, Field(ge=0, le=1)] = 0.0
     stretch: Factor = 0.0
     jitter: Annotated[float, Field(ge=0, le=0.4)] = 0.0
@@ -87,7 +87,7 @@ class AVHubertConfig(SpeechConfig):
     layer: Annotated[int, Field(ge=0)] = 0
     clusters: Annotated[int, Field(ge=2)] = 100
     cluster_frames: Positive = 200_000
-    alpha: Annotated[float, Field(ge=0)] = 0.0
+    alpha: NonNegative = 0.0
     masking: Literal["input", "feature"] = "input"
     mask_prob_video: Share = 0.3
     mask_length_video: Positive = 5

@@ -34,6 +34,7 @@ __all__ = ["Figure", "Kept", "TrainConfig", "Trainee"]
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+NonNegative = Annotated[float, Field(ge=0)]
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,8 @@ class TrainConfig:
     lr: Annotated[float, Field(gt=0)] = 1e-3
     warmup: Annotated[int, Field(ge=0)] = 200
     decay: Literal["cosine", "none"] = "cosine"
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    clip: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: NonNegative = 0.01
+    clip: NonNegative = 0.0
     ema: Share = 0.0
     patience: Annotated[int, Field(ge=0)] = 0
     seed: Annotated[int, Field(ge=0)] = 0

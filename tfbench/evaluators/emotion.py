@@ -32,7 +32,7 @@ from tfbench.evaluators._faces import (
     thinned,
     varied,
 )
-from tfbench.evaluators.base import Figure, Share, TrainConfig
+from tfbench.evaluators.base import Figure, NonNegative, Share, TrainConfig
 from tfbench.faces.arkit import of_both_sides
 from tfbench.nets.emotion import Emotion as Network
 
@@ -71,9 +71,9 @@ class EmotionConfig(TrainConfig):
     every: Annotated[int, Field(gt=0)] = 250
     batch: Annotated[int, Field(gt=0)] = 64
     warmup: Annotated[int, Field(ge=0)] = 100
-    clip: Annotated[float, Field(ge=0)] = 5.0
+    clip: NonNegative = 5.0
     smoothing: Share = 0.1
-    expression: Annotated[float, Field(ge=0)] = 1.0
+    expression: NonNegative = 1.0
     holes: Annotated[float, Field(ge=0, le=1)] = 0.25
 
 

@@ -32,7 +32,7 @@ from tfbench.evaluators._faces import (
     of_clips,
     varied,
 )
-from tfbench.evaluators.base import Figure, Share, TrainConfig
+from tfbench.evaluators.base import Figure, NonNegative, Share, TrainConfig
 from tfbench.nets.identity import Identity as Network
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class IdentityConfig(TrainConfig):
     every: Annotated[int, Field(gt=0)] = 250
     batch: Annotated[int, Field(gt=0)] = 64
     warmup: Annotated[int, Field(ge=0)] = 100
-    clip: Annotated[float, Field(ge=0)] = 5.0
+    clip: NonNegative = 5.0
     margin: Annotated[float, Field(ge=0, lt=1.5)] = 0.4
     scale: Annotated[float, Field(gt=0)] = 30.0
     ramp: Share = 0.3

@@ -45,7 +45,7 @@ from tfbench.evaluators._mouths import (
     spread_letters,
     varied_time,
 )
-from tfbench.evaluators.base import Figure, Positive, Share, Trainee
+from tfbench.evaluators.base import Figure, NonNegative, Positive, Share, Trainee
 from tfbench.media.grammar import GRAMMAR
 from tfbench.metrics._error_rates import count_errors
 from tfbench.metrics.wer import is_sentence
@@ -92,7 +92,7 @@ class LipReaderConfig(MouthConfig):
     batch: Positive = 8
     lr: Annotated[float, Field(gt=0)] = 2e-3
     warmup: Annotated[int, Field(ge=0)] = 100
-    clip: Annotated[float, Field(ge=0)] = 5.0
+    clip: NonNegative = 5.0
     window: Annotated[int, Field(gt=0, le=CROP)] = 72
     size: Positive = 48
     widths: tuple[int, int, int] = (16, 32, 64)
@@ -102,7 +102,7 @@ class LipReaderConfig(MouthConfig):
     dropout: Share = 0.15
     beam: Positive = 16
     landmarks: str = "dlib68"
-    frame_loss: Annotated[float, Field(ge=0)] = 1.0
+    frame_loss: NonNegative = 1.0
     frame_until: Annotated[float, Field(gt=0)] = 1.0
 
 

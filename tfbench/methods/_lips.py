@@ -2,30 +2,73 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 
+from tfbench.evaluators.base import NonNegative, Positive
 from tfbench.evaluators.color_syncnet import TalkingFace
 from tfbench.methods._editing import soft_edge
 from tfbench.methods._wav2lip_nets import QualityDiscriminator
-from tfbench.methods.base import Method
+from tfbench.methods.base import Method, MethodConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import Tensor, nn
 
-__all__ = ["LipMethod"]
+__all__ = ["LipConfig", "LipMethod"]
+
+
+@dataclass(frozen=True)
+class LipConfig(MethodConfig):
+    """Settings of these methods; the defaults are those of Wav2Lip's authors.
+
+    Attributes:
+        width: Channels of the generator's first layer; the others are multiples of it.
+        decoder_width: The same of the decoder.
+        most: No layer has more channels.
+        side: Of the faces, pixels.
+        critic_width: Channels of the discriminator's first layer.
+        adversarial_from: Step from which there is a discriminator. Not in the papers.
+        smooth: Frames over which the face's box is averaged, odd.
+        below: Room below the face's box, as a share of its height. Not in the papers.
+        feather: Width of the soft edge with which a face is put back, as a share of its side; 0
+            for a hard one. Not in the papers.
+        put_back: The "whole" face, or its "lower" half only, which is all that the generator does
+            not see. Not in the papers.
+        mouth_weight: How much more absolute differences count in the middle of the mouth; their
+            mean weight stays 1. Held-out clips are measured without. Not in the papers.
+    """
+
+    every: Positive = 3000
+    lr: Annotated[float, Field(gt=0)] = 1e-4
+    warmup: Annotated[int, Field(ge=0)] = 0
+    decay: Literal["cosine", "none"] = "none"
+    weight_decay: NonNegative = 0.0
+    width: Positive = 16
+    decoder_width: Positive = 16
+    most: Positive = 512
+    side: Positive = 96
+    critic_width: Positive = 32
+    adversarial_from: Annotated[int, Field(ge=0)] = 0
+    smooth: Positive = 5
+    below: float = 0.05
+    feather: Annotated[float, Field(ge=0, le=0.5)] = 0.06
+    put_back: Literal["whole", "lower"] = "whole"
+    mouth_weight: NonNegative = 0.0
 
 
 class LipMethod(Method):
     """Base of these methods: the face that is cut out and put back, the discriminator, one Adam.
 
     A subclass sets `net`, the generator, which knows the `side`, `smooth` and `below` of its faces,
-    and `critic` in `begin`. Its settings have `critic_width`, `most`, `feather` and `put_back`.
+    and `critic` in `begin`.
     """
 
+    config: LipConfig
     net: Any
     critic: QualityDiscriminator
 

@@ -7,29 +7,22 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tfbench.evaluators.base import Positive, Share
+from tfbench.evaluators.base import NonNegative, Positive, Share
+from tfbench.methods._lips import LipConfig
 from tfbench.methods._synctalklip_data import SHORTEST
-from tfbench.methods.base import MethodConfig
 
 __all__ = ["SyncTalklipConfig"]
 
-Weight = Annotated[float, Field(ge=0)]
-
 
 @dataclass(frozen=True)
-class SyncTalklipConfig(MethodConfig):
-    """Settings of SyncTalklip; the defaults are those of the paper and of the authors' code.
+class SyncTalklipConfig(LipConfig):
+    """Settings of SyncTalklip beside those of `LipConfig`; as the paper and the authors' code.
 
     The paper names no weight of a loss. The code's are for sums over a batch of eight texts, and
     for features of length 1; they are given here for the mean over texts and for Eq. 12 as printed.
 
     Attributes:
         batch: Clips in a step.
-        width: Channels of the generator's first layer; the others are multiples of it.
-        decoder_width: The same of the decoder.
-        most: No layer has more channels.
-        side: Of the faces, pixels.
-        critic_width: Channels of the discriminator's first layer.
         expert: The frozen AV-SyncNet: `av_syncnet.<variant>`, or the folder of a bundle; "" for
             none, which trains nothing.
         landmarks: Variant of `tfbench.nets.landmarks` by which mouths are found; the expert's.
@@ -45,7 +38,6 @@ class SyncTalklipConfig(MethodConfig):
             many frames, and cut anywhere if `lip_weight` is 0. Not in the paper.
         l1_weight: Of Eq. 7, the mean absolute difference.
         adversarial_weight: Of the generator's part of Eq. 10; 0 for no discriminator.
-        adversarial_from: Step from which there is a discriminator. Not in the paper.
         lip_weight: Of Eq. 4, a sum over subwords; 0 needs no transcripts.
         label_smoothing: Of Eq. 4. The code takes that of the expert's training, the paper none.
         contrast: Eq. 12 ("l1"), the traditional cross-entropy of cosines ("infonce"), or "none".
@@ -59,49 +51,26 @@ class SyncTalklipConfig(MethodConfig):
         context: The mouths among which drawn ones are put back: the true "crops", as sharp as the
             clip, or those with the true "faces" put into them, as sharp as drawn ones. Not in the
             paper.
-        smooth: Frames over which the face's box is averaged, odd.
-        below: Room below the face's box, as a share of its height. Not in the paper.
-        feather: Width of the soft edge with which a face is put back, as a share of its side; 0
-            for a hard one. Not in the paper.
-        put_back: The "whole" face, or its "lower" half only. Not in the paper.
-        mouth_weight: How much more Eq. 7 counts in the middle of the mouth; its mean weight stays
-            1. Held-out clips are measured without. Not in the paper.
     """
 
     steps: Positive = 60_000
-    every: Positive = 3000
     batch: Positive = 8
-    lr: Annotated[float, Field(gt=0)] = 1e-4
-    warmup: Annotated[int, Field(ge=0)] = 0
-    decay: Literal["cosine", "none"] = "none"
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    width: Positive = 16
-    decoder_width: Positive = 16
-    most: Positive = 512
-    side: Positive = 96
-    critic_width: Positive = 32
     expert: str = "av_syncnet.large_lrs2"
     landmarks: str = "dlib68"
     encoder_from: Literal["init", "expert"] = "init"
-    encoder_rate: Weight = 1.0
+    encoder_rate: NonNegative = 1.0
     window: Annotated[int, Field(ge=5, lt=SHORTEST)] = 5
     groups: Positive = 5
     longest: Annotated[int, Field(ge=SHORTEST)] = 100
-    l1_weight: Weight = 0.93
-    adversarial_weight: Weight = 0.07
-    adversarial_from: Annotated[int, Field(ge=0)] = 0
-    lip_weight: Weight = 8e-5
+    l1_weight: NonNegative = 0.93
+    adversarial_weight: NonNegative = 0.07
+    lip_weight: NonNegative = 8e-5
     label_smoothing: Share = 0.0
     contrast: Literal["l1", "infonce", "none"] = "l1"
-    contrast_weight: Weight = 1.3e-4
+    contrast_weight: NonNegative = 1.3e-4
     contrast_sound: Literal["tuned", "frozen"] = "tuned"
-    tau: Weight = 0.0
+    tau: NonNegative = 0.0
     most_scale: Annotated[float, Field(gt=0)] = 2.0
     temperature: Annotated[float, Field(gt=0)] = 0.07
     project: bool = False
     context: Literal["crops", "faces"] = "crops"
-    smooth: Positive = 5
-    below: float = 0.05
-    feather: Annotated[float, Field(ge=0, le=0.5)] = 0.06
-    put_back: Literal["whole", "lower"] = "whole"
-    mouth_weight: Weight = 0.0

@@ -38,7 +38,7 @@ from torch import Tensor
 from tfbench.core.assets import locate
 from tfbench.core.errors import Unscorable
 from tfbench.core.types import FPS, Need, TrackSettings, ViewKey
-from tfbench.evaluators.base import Figure, Positive, Share
+from tfbench.evaluators.base import Figure, NonNegative, Positive, Share
 from tfbench.faces.align import AlignedFace
 from tfbench.media.spectral import MfccSettings
 from tfbench.media.windows import mfcc_columns
@@ -126,7 +126,7 @@ class Speech2VidConfig(MethodConfig):
     lr: Annotated[float, Field(gt=0)] = 1e-5
     warmup: Annotated[int, Field(ge=0)] = 0
     decay: Literal["cosine", "none"] = "none"
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: NonNegative = 0.0
     patience: Annotated[int, Field(ge=0)] = 1
     size: Positive = 112
     stills: Positive = 1
@@ -144,7 +144,7 @@ class Speech2VidConfig(MethodConfig):
     deblur_batch: Positive = 16
     blur: tuple[float, float] = (0.002, 0.02)
     lower_weight: Annotated[float, Field(gt=0)] = 1.0
-    mouth_weight: Annotated[float, Field(ge=0)] = 0.0
+    mouth_weight: NonNegative = 0.0
     optimizer: Literal["sgd", "adamw"] = "sgd"
     momentum: Share = 0.9
     sample_every: Positive = 5

@@ -56,7 +56,7 @@ from tfbench.evaluators.color_syncnet import (
 )
 from tfbench.media.windows import mel_columns
 from tfbench.methods._editing import FaceEditor
-from tfbench.methods._lips import LipMethod
+from tfbench.methods._lips import LipConfig, LipMethod
 from tfbench.methods._wav2lip_nets import (
     LipGenerator,
     QualityDiscriminator,
@@ -65,7 +65,7 @@ from tfbench.methods._wav2lip_nets import (
     quality_losses,
     weighted_l1,
 )
-from tfbench.methods.base import MethodConfig, given
+from tfbench.methods.base import given
 from tfbench.nets.bundle import load_network
 from tfbench.nets.color_syncnet import COLUMNS, WINDOW, ColorSyncNet, cosine_loss
 from tfbench.nets.frozen import Frozen, full_precision, state_sha256
@@ -88,18 +88,13 @@ MEASURED = 4
 
 
 @dataclass(frozen=True)
-class Wav2LipConfig(MethodConfig):
-    """Settings of Wav2Lip; the defaults are those of the paper and of the authors' code.
+class Wav2LipConfig(LipConfig):
+    """Settings of Wav2Lip beside those of `LipConfig`; as the paper and the authors' code.
 
     Attributes:
         weights: As for every method, or an official checkpoint: the asset "wav2lip" or
             "wav2lip-gan", or the path of a .pth file.
         batch: Windows of five frames in a step.
-        width: Channels of the generator's first layer; the others are multiples of it.
-        decoder_width: The same of the decoder.
-        most: No layer has more channels.
-        side: Of the faces, pixels.
-        critic_width: Channels of the discriminator's first layer.
         expert: The frozen lip-sync expert: `color_syncnet.<variant>`, or the folder of a bundle.
         sync_weight: Share of the expert's loss.
         sync_below: That share is 0 until the expert's loss on held-out clips is below this, and
@@ -107,46 +102,21 @@ class Wav2LipConfig(MethodConfig):
         scattered: Whether, as long as the expert does not count, the five frames of an example
             come from five clips, so that a step sees more of them. Not in the paper.
         adversarial_weight: Share of the discriminator's loss; the rest is the absolute difference.
-        adversarial_from: Step from which there is a discriminator. Not in the paper.
         lead: Frames by which a frame's sound begins before it.
-        smooth: Frames over which the face's box is averaged, odd.
-        below: Room below the face's box, as a share of its height. Not in the paper.
         reference: Whose whole face the generator sees: the "identity" still's, or the "same" frame
             that is edited.
-        feather: Width of the soft edge with which a face is put back, as a share of its side; 0
-            for a hard one. Not in the paper.
-        put_back: The "whole" face, or its "lower" half only, which is all that the generator does
-            not see. Not in the paper.
-        mouth_weight: How much more absolute differences count in the middle of the mouth; their
-            mean weight stays 1. Not in the paper.
     """
 
     # The reference trains until it is stopped; how long is not in the paper.
     steps: Positive = 300_000
-    every: Positive = 3000
     batch: Positive = 16
-    lr: Annotated[float, Field(gt=0)] = 1e-4
-    warmup: Annotated[int, Field(ge=0)] = 0
-    decay: Literal["cosine", "none"] = "none"
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    width: Positive = 16
-    decoder_width: Positive = 16
-    most: Positive = 512
-    side: Positive = 96
-    critic_width: Positive = 32
     expert: str = "color_syncnet.official"
     sync_weight: Share = 0.03
     sync_below: float = 0.75
     scattered: bool = False
     adversarial_weight: Share = 0.07
-    adversarial_from: Annotated[int, Field(ge=0)] = 0
     lead: Annotated[int, Field(ge=0)] = 1
-    smooth: Positive = 5
-    below: float = 0.05
     reference: Literal["identity", "same"] = "identity"
-    feather: Annotated[float, Field(ge=0, le=0.5)] = 0.06
-    put_back: Literal["whole", "lower"] = "whole"
-    mouth_weight: Annotated[float, Field(ge=0)] = 0.0
 
 
 class Wav2Lip(LipMethod):
