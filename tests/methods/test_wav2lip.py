@@ -455,3 +455,23 @@ def test_scattered_frames_come_from_five_clips_until_the_expert_counts(
     made.syncing = True
     drawn = made.example(clips, np.random.default_rng(1))
     assert all(torch.equal(drawn[name], alone[name]) for name in alone)
+
+
+@pytest.mark.parametrize("scattered", [False, True])
+def test_the_person_is_shown_by_frames_at_the_ends(expert: str, clips: list[Kept], scattered: bool):
+    made = training(expert, scattered=scattered, ends=2)
+    rng = np.random.default_rng(0)
+    shown = torch.cat([made.example(clips, rng)["reference"][:1] for _ in range(20)])
+    ends = []
+    for faces in (clip.array("faces") for clip in clips):
+        n = len(faces) if scattered else len(faces) - 4
+        ends += [faces[k] for k in (0, 1, n - 2, n - 1)]
+    assert all(any(torch.equal(one, end) for end in ends) for one in shown)
+
+
+def test_the_frame_that_is_drawn_does_not_show_the_person(expert: str):
+    made = training(expert, ends=1)
+    assert made.other_places(9, 4).tolist() == [0, 8]
+    assert made.other_places(9, 0).tolist() == [8]
+    assert made.other_places(9, [0, 8]).tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert len(training(expert).other_places(9, 4)) == 8

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 
@@ -17,6 +18,7 @@ from tfbench.methods.base import Method, MethodConfig
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import ArrayLike, NDArray
     from torch import Tensor, nn
 
 __all__ = ["LipConfig", "LipMethod"]
@@ -35,6 +37,9 @@ class LipConfig(MethodConfig):
         adversarial_from: Step from which there is a discriminator. Not in the papers.
         smooth: Frames over which the face's box is averaged, odd.
         below: Room below the face's box, as a share of its height. Not in the papers.
+        ends: Frames at either end of a clip from which the frame that shows the person is taken:
+            where nobody speaks yet, or any more, the mouth is at rest, as in the first frame of a
+            video; 0 takes it from anywhere. Not in the papers.
         feather: Width of the soft edge with which a face is put back, as a share of its side; 0
             for a hard one. Not in the papers.
         put_back: The "whole" face, or its "lower" half only, which is all that the generator does
@@ -56,6 +61,7 @@ class LipConfig(MethodConfig):
     adversarial_from: Annotated[int, Field(ge=0)] = 0
     smooth: Positive = 5
     below: float = 0.05
+    ends: Annotated[int, Field(ge=0)] = 0
     feather: Annotated[float, Field(ge=0, le=0.5)] = 0.06
     put_back: Literal["whole", "lower"] = "whole"
     mouth_weight: NonNegative = 0.0
@@ -89,6 +95,13 @@ class LipMethod(Method):
         """With which faces are put back, float32 (S, S)."""
         c = self.config
         return soft_edge(self.net.side, c.feather, lower=c.put_back == "lower")
+
+    def other_places(self, n: int, taken: ArrayLike) -> NDArray[np.int64]:
+        """Return which of n places may show the person whose others are taken; see `ends`."""
+        free = np.setdiff1d(np.arange(n), taken)
+        ends = self.config.ends
+        at_ends = free[(free < ends) | (free >= n - ends)]
+        return at_ends if len(at_ends) else free
 
     def trained(self) -> list[dict[str, Any]]:
         """Return the groups of parameters that are trained; a group may have a rate of its own."""

@@ -246,7 +246,7 @@ class SyncTalklip(LipMethod):
         stretch = draw_stretch(clip, c.longest, rng, read=c.lip_weight > 0)
         tokens = self.expert.module.tokenise(stretch.text) if c.lip_weight else ()
         at = draw_windows(stretch.stop - stretch.start, c.window, c.groups, rng)
-        others = np.setdiff1d(np.arange(clip.shapes["faces"][0]), at + stretch.start)
+        others = self.other_places(clip.shapes["faces"][0], at + stretch.start)
         return self.excerpt(clip, stretch, at.tolist(), int(rng.choice(others)), tokens)
 
     def excerpt(

@@ -210,14 +210,16 @@ class Wav2Lip(LipMethod):
             return self._five_of_five(clips, rng)
         clip = clips[int(rng.integers(len(clips)))]
         n = clip.shapes["faces"][0] - WINDOW + 1
-        start, other = (int(k) for k in rng.choice(n, 2, replace=False))
-        return self.window(clip, start, other)
+        start = int(rng.integers(n))
+        return self.window(clip, start, int(rng.choice(self.other_places(n, start))))
 
     def _five_of_five(self, clips: Sequence[Kept], rng: np.random.Generator) -> dict[str, Tensor]:
         """Draw a frame of each of five clips, as `window` gives those of one; "mel" is silence."""
         drawn = []
         for clip in (clips[int(k)] for k in rng.integers(len(clips), size=WINDOW)):
-            at, other = (int(k) for k in rng.choice(clip.shapes["faces"][0], 2, replace=False))
+            n = clip.shapes["faces"][0]
+            at = int(rng.integers(n))
+            other = int(rng.choice(self.other_places(n, at)))
             chunk = mel_chunks(clip.array("mel"), [first_column(at - self.net.lead)])
             pair = (clip.array("faces", k, k + 1) for k in (at, other))
             drawn.append((*pair, chunk))
@@ -307,7 +309,8 @@ class Wav2Lip(LipMethod):
         for clip in clips:
             n = clip.shapes["faces"][0] - WINDOW + 1
             starts = np.linspace(0, n - 1, MEASURED).round().astype(int).tolist()
-            windows = [self.window(clip, k, (k + n // 2) % n) for k in starts]
+            others = [0 if self.config.ends else (k + n // 2) % n for k in starts]
+            windows = [self.window(clip, *pair) for pair in zip(starts, others, strict=True)]
             batch = {name: value.to(self.device) for name, value in self.collate(windows).items()}
             real, drawn = self._pair(batch)
             off = float(F.l1_loss(drawn, real))

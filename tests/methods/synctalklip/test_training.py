@@ -236,6 +236,8 @@ def test_an_example_and_its_frames(expert: str, clips: list[Kept]):
     assert others[0] not in at.tolist()
     assert made.expert.module.spell(one["tokens"].tolist()) == "set blue"
     assert torch.equal(one["mouths"], clips[0].array("mouths"))
+    at_rest = training(expert, groups=1, ends=1).example(clips[:1], np.random.default_rng(4))
+    assert any(torch.equal(at_rest["reference"], faces[k]) for k in (0, N - 1))
     drawn_alike = training(expert, groups=3, context="faces")
     cut = drawn_alike.example(clips[:1], np.random.default_rng(4))
     assert torch.equal(cut["faces"], one["faces"])
