@@ -118,6 +118,12 @@ def card(one: Card) -> str:
     record, training = one.record, one.record["training"]
     config = training["config"]
     source = record["training"]["dataset"]["label"].partition("-")[0]
+    commands = [training["command"]]
+    before = training.get("began_with")
+    while before:
+        commands.insert(0, before["command"])
+        before = before.get("began_with")
+    made_by = ", then ".join(f"`{command}`" for command in commands)
     lines = [
         f"## {one.name}\n",
         f"{registry(one.kind).find(one.name.partition('.')[0]).summary}\n",
@@ -126,7 +132,7 @@ def card(one: Card) -> str:
         f"{training['clips']['trained on']} clips; best of the measurements on "
         f"`{training['held_out']['label']}`, {training['clips']['held out']} clips. "
         f"Licence of the data: {LICENCES[source]}.",
-        f"- Made by `{training['command']}`, seed {config['seed']}, step {training['step']} of "
+        f"- Made by {made_by}, seed {config['seed']}, step {training['step']} of "
         f"{config['steps']}, on {record['versions']['device']}, "
         f"torch {record['versions']['torch']}.",
         *(

@@ -58,6 +58,7 @@ class LineConfig(TrainConfig):
     every: int = 3
     batch: int = 4
     lr: float = 0.05
+    init: str = ""
     warmup: int = 0
     bad_at: int = -1
 

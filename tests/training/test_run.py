@@ -18,7 +18,7 @@ from tests.training import small
 from tests.training.small import Grey, GreyConfig, Line, LineConfig, Weight
 from tfbench.core.errors import InputError, MissingAsset, TrainingError
 from tfbench.core.registry import registry
-from tfbench.nets.bundle import load_bundle
+from tfbench.nets.bundle import load_bundle, read_record
 from tfbench.training.run import Outcome, Told, Training, train
 
 
@@ -89,6 +89,16 @@ def test_it_learns_logs_and_leaves_a_bundle(tmp_path: Path):
     assert frozen.sha256 == record["parts"]["net"]["sha256"]
     value = torch.tensor([[0.5]])
     assert abs(float(frozen.module.line(value)) - 0.5) < 0.2
+
+
+def test_a_bundle_tells_what_the_training_began_with(tmp_path: Path):
+    first = run(tmp_path / "first")
+    second = run(tmp_path / "second", init=str(first.bundle))
+    third = run(tmp_path / "third", init=str(second.bundle))
+    made_by = read_record(third.bundle / "bundle.json")["training"]
+    assert made_by["began_with"] == read_record(second.bundle / "bundle.json")["training"]
+    assert made_by["began_with"]["began_with"]["config"]["init"] == ""
+    assert "began_with" not in made_by["began_with"]["began_with"]
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.9])

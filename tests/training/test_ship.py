@@ -72,6 +72,7 @@ def test_a_method_is_shipped_as_a_bundle(tmp_path: Path, monkeypatch):
     training = {
         "command": "tfbench train speech2vid --out runs/a --resume",
         "config": to_plain(config),
+        "began_with": {"command": "tfbench train speech2vid --workers 2 seed=1"},
     }
     write_bundle(tmp_path / "run/bundle", method, training, ())
     ship(tmp_path / "run", "speech2vid.mine", [], tmp_path)
@@ -79,6 +80,7 @@ def test_a_method_is_shipped_as_a_bundle(tmp_path: Path, monkeypatch):
     shipped = Speech2Vid(replace(config, weights="speech2vid.mine"))
     record = read_record(tmp_path / "speech2vid.mine/bundle.json")
     assert record["training"]["command"] == "tfbench train speech2vid"
+    assert record["training"]["began_with"]["command"] == "tfbench train speech2vid seed=1"
     assert record["precision"] == "float16"
     assert shipped.provenance()["weights"] == {
         name: part["sha256"] for name, part in record["parts"].items()

@@ -12,6 +12,7 @@ import os
 import signal
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,6 +27,8 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from tfbench.core.config import to_plain
 from tfbench.core.errors import InputError, TrainingError
+from tfbench.methods.base import SHIPPED
+from tfbench.nets.bundle import read_record
 from tfbench.preparation.clips import keep_clips
 from tfbench.training.bundle import write_bundle
 from tfbench.training.callbacks import FiniteLoss, Measure, Reseed, StopInTime
@@ -195,9 +198,11 @@ def _fit(
 ) -> Outcome:
     config = training.config
     last: list[tuple[Figure, ...]] = [()]
+    began_with = _began_with(getattr(config, "init", ""))
 
     def keep(step: int, figures: Sequence[Figure]) -> None:
-        write_bundle(folder.bundle, trainee, _made_by(training, kept, step), figures)
+        made_by = _made_by(training, kept, step) | began_with
+        write_bundle(folder.bundle, trainee, made_by, figures)
 
     def say(step: int, loss: float, figures: Sequence[Figure]) -> None:
         last[0] = tuple(figures)
@@ -328,6 +333,14 @@ def _run_trainer(
         signal.signal(signal.SIGINT, before)
     if trainer.interrupted:
         raise KeyboardInterrupt
+
+
+def _began_with(source: str) -> dict[str, Any]:
+    """Return what made the bundle that a training begins with; nothing for any other network."""
+    for folder in (SHIPPED / source, Path(source)) if source else ():
+        if (folder / "bundle.json").is_file():
+            return {"began_with": read_record(folder / "bundle.json")["training"]}
+    return {}
 
 
 def _made_by(training: Training, kept: Sequence[KeptClips], step: int) -> dict[str, Any]:

@@ -68,7 +68,10 @@ def ship(
             path.unlink()
             raise ConfigError(f"{path.name} would have over {LARGEST:,} bytes; ship a smaller one")
     record["precision"] = "float16"
-    record["training"]["command"] = _for_others(record["training"]["command"])
+    training = record["training"]
+    while training:
+        training["command"] = _for_others(training["command"])
+        training = training.get("began_with")
     record["tests"] = []
     _write(place.record, record)
     found = []
