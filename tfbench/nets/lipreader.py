@@ -52,7 +52,7 @@ __all__ = [
     "standardised",
 ]
 
-VARIANTS: dict[str, str] = {"grid": "", "puppets": ""}
+VARIANTS: dict[str, str] = {"grid": "", "puppets": "", "puppets_supervisor": ""}
 
 ALPHABET = " 'abcdefghijklmnopqrstuvwxyz"
 """Symbols 1, 2, ... of the network; 0 is the blank."""
