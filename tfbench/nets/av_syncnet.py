@@ -28,6 +28,7 @@ from tfbench.core.errors import ConfigError
 from tfbench.nets import avhubert
 from tfbench.nets._avhubert_decoder import EOS, PAD
 from tfbench.nets.avhubert import AVHubertReader, DecoderSettings, EncoderSettings, Reading
+from tfbench.nets.bundle import load_shipped
 from tfbench.nets.frozen import Frozen
 
 if TYPE_CHECKING:
@@ -47,8 +48,9 @@ __all__ = [
     "seeded",
 ]
 
-VARIANTS: dict[str, str] = dict(avhubert.VARIANTS)
-"""To compare with: official readers without alignment, and their assets."""
+VARIANTS: dict[str, str] = {**avhubert.VARIANTS, "puppets": ""}
+"""Variant -> the asset that it reads, "" for weights that this package ships. Those with an asset
+are official readers without alignment, to compare with."""
 
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
 """The first four numbers of fairseq's dictionaries."""
@@ -309,6 +311,8 @@ def load(variant: str) -> Frozen[AVSyncNet]:
         MissingAsset: This machine lacks the weights.
         AssetError: The file is not what it should be.
     """
+    if not VARIANTS[variant]:
+        return load_shipped(f"av_syncnet.{variant}", build)
     reader = avhubert.load(variant)
     # The same sha256, so that this reader cannot both train a method and judge it.
     return Frozen(from_reader(reader.module), f"av_syncnet.{variant}", reader.sha256)
