@@ -52,7 +52,12 @@ __all__ = [
     "standardised",
 ]
 
-VARIANTS: dict[str, str] = {"grid": "", "puppets": "", "puppets_supervisor": ""}
+VARIANTS: dict[str, str] = {
+    "grid": "",
+    "grid_supervisor": "",
+    "puppets": "",
+    "puppets_supervisor": "",
+}
 
 ALPHABET = " 'abcdefghijklmnopqrstuvwxyz"
 """Symbols 1, 2, ... of the network; 0 is the blank."""
