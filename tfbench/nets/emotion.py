@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["VARIANTS", "Emotion", "build", "load", "seeded"]
 
-VARIANTS: dict[str, str] = {"puppets": ""}
+VARIANTS: dict[str, str] = {"puppets": "", "puppets_supervisor": ""}
 
 
 class Emotion(nn.Module):
