@@ -44,8 +44,8 @@ of the stored weights on clips that were not trained on; intervals are 95 %, by 
 clips, else as the figure's evaluator says.
 
 **Size plan.** All shipped weights together stay below 60 MB, each file below 8 MB. Evaluators: six
-kinds of data and task, two copies each, about 1.8 MB on average: 22 MB. Experts that only supervise:
-four of about 2.5 MB: 10 MB. Methods' tiny variants: about nine bundles of 3 MB: 27 MB.
+kinds of data and task, two copies each, about 1.8 MB on average: 22 MB. Experts that only
+supervise: four of about 2.5 MB: 10 MB. Methods' tiny variants: about nine bundles of 3 MB: 27 MB.
 """
 
 

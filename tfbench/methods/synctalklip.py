@@ -178,7 +178,7 @@ class SyncTalklip(LipMethod):
             raise ConfigError(
                 f"{self.label} is supervised by an AV-SyncNet, and none is named: train one with "
                 "`tfbench train av_syncnet half=b` and give its bundle, "
-                "expert=runs/train/.../bundle"
+                "expert=runs/train/.../bundle; for puppets one ships, expert=av_syncnet.puppets"
             )
         return load_expert(c.expert, c.landmarks)
 

@@ -30,6 +30,7 @@ from tfbench.methods._synctalklip_losses import put_back, see_drawn
 from tfbench.methods.synctalklip import SyncTalklip, SyncTalklipConfig
 from tfbench.nets.av_syncnet import lip_loss, seeded
 from tfbench.nets.avhubert import normalised
+from tfbench.nets.bundle import load_network
 from tfbench.nets.frozen import state_sha256
 from tfbench.training.bundle import write_bundle
 
@@ -462,7 +463,11 @@ def test_settings_build_networks(name: str):
         assert config.project
 
 
-def test_an_expert_has_to_be_named():
+def test_the_shipped_expert_supervises_tiny_and_none_is_refused():
     tiny = load_config(SyncTalklipConfig, "methods", parse_name("synctalklip.tiny"), [])
+    made = SyncTalklip(tiny)
+    made.gather()
+    assert made.supervisors == (load_network("av_syncnet.puppets").sha256,)
+    tiny = replace(tiny, expert="")
     with pytest.raises(ConfigError, match="none is named: train one with `tfbench train av_sync"):
         SyncTalklip(tiny).gather()
