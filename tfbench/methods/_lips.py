@@ -97,7 +97,15 @@ class LipMethod(Method):
         return soft_edge(self.net.side, c.feather, lower=c.put_back == "lower")
 
     def other_places(self, n: int, taken: ArrayLike) -> NDArray[np.int64]:
-        """Return which of n places may show the person whose others are taken; see `ends`."""
+        """Return which places of a clip may show the person; see `ends`.
+
+        Args:
+            n: Places that there are, frames or beginnings of windows.
+            taken: Numbers of those that are drawn.
+
+        Returns:
+            Ascending numbers: of the ends, or where all of these are taken, of any others.
+        """
         free = np.setdiff1d(np.arange(n), taken)
         ends = self.config.ends
         at_ends = free[(free < ends) | (free >= n - ends)]

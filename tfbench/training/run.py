@@ -12,7 +12,6 @@ import os
 import signal
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,8 +25,8 @@ from pytorch_lightning.callbacks import (
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from tfbench.core.config import to_plain
-from tfbench.core.errors import InputError, TrainingError
-from tfbench.methods.base import SHIPPED
+from tfbench.core.errors import InputError, MissingAsset, TrainingError
+from tfbench.methods.base import bundle_folder
 from tfbench.nets.bundle import read_record
 from tfbench.preparation.clips import keep_clips
 from tfbench.training.bundle import write_bundle
@@ -337,10 +336,11 @@ def _run_trainer(
 
 def _began_with(source: str) -> dict[str, Any]:
     """Return what made the bundle that a training begins with; nothing for any other network."""
-    for folder in (SHIPPED / source, Path(source)) if source else ():
-        if (folder / "bundle.json").is_file():
-            return {"began_with": read_record(folder / "bundle.json")["training"]}
-    return {}
+    try:
+        folder = bundle_folder(source) if source else None
+    except MissingAsset:
+        folder = None  # an official network, which has its own name
+    return {"began_with": read_record(folder / "bundle.json")["training"]} if folder else {}
 
 
 def _made_by(training: Training, kept: Sequence[KeptClips], step: int) -> dict[str, Any]:
