@@ -57,6 +57,8 @@ class TrainConfig:
         half: Train on all clips, or on one of two halves that share no person (no clip, where
             there is one person only): two networks trained on "a" and "b" have seen nothing in
             common.
+        precision: Of the layers in a step: "32", or "bf16" where that does no harm; "auto" is the
+            latter on a GPU. Some CPUs are faster with "bf16" too. Weights and sums stay at 32.
     """
 
     steps: Positive = 10_000
@@ -71,6 +73,7 @@ class TrainConfig:
     patience: Annotated[int, Field(ge=0)] = 0
     seed: Annotated[int, Field(ge=0)] = 0
     half: Literal["all", "a", "b"] = "all"
+    precision: Literal["auto", "32", "bf16"] = "auto"
 
 
 @dataclass(frozen=True)

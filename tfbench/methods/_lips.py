@@ -46,6 +46,9 @@ class LipConfig(MethodConfig):
             not see. Not in the papers.
         mouth_weight: How much more absolute differences count in the middle of the mouth; their
             mean weight stays 1. Held-out clips are measured without. Not in the papers.
+        relative: Whether absolute differences are divided by how bright a face is around its mouth:
+            those of dark faces are small, and a network that learns for minutes passes over them.
+            Held-out clips are measured without. Not in the papers.
     """
 
     every: Positive = 3000
@@ -65,6 +68,7 @@ class LipConfig(MethodConfig):
     feather: Annotated[float, Field(ge=0, le=0.5)] = 0.06
     put_back: Literal["whole", "lower"] = "whole"
     mouth_weight: NonNegative = 0.0
+    relative: bool = False
 
 
 class LipMethod(Method):

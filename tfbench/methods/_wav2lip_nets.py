@@ -37,6 +37,8 @@ __all__ = [
 
 MOUTH_HEIGHT = 0.75
 """Of the mouth's middle in a talking face's box, as a share."""
+DARKEST = 0.05
+"""Around a mouth; what is darker counts no more."""
 ENCODER = (1, 2, 4, 8, 16, 32)
 """Channels of the stages whose maps the decoder reads, in units of `width`."""
 RESIDUALS = (0, 2, 3, 2, 2, 1)
@@ -279,22 +281,32 @@ class QualityDiscriminator(nn.Module):
         return real.flatten()
 
 
-def weighted_l1(drawn: Tensor, real: Tensor, mouth_weight: float) -> Tensor:
+def weighted_l1(
+    drawn: Tensor, real: Tensor, mouth_weight: float, *, relative: bool = False
+) -> Tensor:
     """Compute the mean absolute difference, in which pixels of the mouth count more.
 
     Args:
-        drawn: float (..., S, S), talking faces.
+        drawn: float (..., 3, S, S), talking faces.
         real: Of the same shape.
         mouth_weight: What is added in the middle of the mouth; all are then brought to mean 1.
+        relative: Whether each face's differences are divided by how bright it is around the mouth;
+            the faces' weights have mean 1, too.
 
     Returns:
         ().
     """
     off = (drawn - real).abs()
-    if mouth_weight == 0:
+    if not (mouth_weight or relative):
         return off.mean()
-    weights = mouth_weights(off.shape[-1], MOUTH_HEIGHT, mouth_weight).to(off.device)
-    return (off * (weights / weights.mean())).mean()
+    side = off.shape[-1]
+    weights = mouth_weights(side, MOUTH_HEIGHT, mouth_weight).to(off.device)
+    off = (off * (weights / weights.mean())).mean((-3, -2, -1))
+    if relative:
+        mouth = mouth_weights(side, MOUTH_HEIGHT, 1.0).to(off.device) - 1
+        bright = (real * (mouth / mouth.mean())).mean((-3, -2, -1)).clamp(min=DARKEST)
+        off = off * (bright.reciprocal() / bright.reciprocal().mean())
+    return off.mean()
 
 
 def quality_losses(critic: nn.Module, real: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:

@@ -275,7 +275,7 @@ class SyncTalklip(LipMethod):
         c = self.config
         heard = self.hearing(batch["sound"], batch["padding"])
         real, drawn = self._pair(batch, heard)
-        off = weighted_l1(drawn, real, c.mouth_weight)
+        off = weighted_l1(drawn, real, c.mouth_weight, relative=c.relative)
         self.log("L1", 255 * off)
         total = c.l1_weight * off
         if c.lip_weight or c.contrast != "none":

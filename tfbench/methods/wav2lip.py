@@ -83,6 +83,8 @@ OFFICIAL = ("wav2lip", "wav2lip-gan")
 """Assets that `weights` may name."""
 SHORTEST = 3 * WINDOW + 1
 """Frames of a clip that is trained on, as in the reference."""
+GAINS = (0.35, 1.15)
+"""Least and largest factor of faces that are made darker or lighter."""
 MEASURED = 4
 """Windows of a held-out clip that are measured."""
 
@@ -101,6 +103,8 @@ class Wav2LipConfig(LipConfig):
             stays from then on.
         scattered: Whether, as long as the expert does not count, the five frames of an example
             come from five clips, so that a step sees more of them. Not in the paper.
+        augment: Whether faces are mirrored, and made darker, down to a third, or a little lighter,
+            that which shows the person alike. Not in the paper.
         adversarial_weight: Share of the discriminator's loss; the rest is the absolute difference.
         lead: Frames by which a frame's sound begins before it.
         reference: Whose whole face the generator sees: the "identity" still's, or the "same" frame
@@ -114,6 +118,7 @@ class Wav2LipConfig(LipConfig):
     sync_weight: Share = 0.03
     sync_below: float = 0.75
     scattered: bool = False
+    augment: bool = False
     adversarial_weight: Share = 0.07
     lead: Annotated[int, Field(ge=0)] = 1
     reference: Literal["identity", "same"] = "identity"
@@ -205,9 +210,29 @@ class Wav2Lip(LipMethod):
         self.supervisors = tuple(sorted({*self.supervisors, self.expert.sha256}))
 
     def example(self, clips: Sequence[Kept], rng: np.random.Generator) -> dict[str, Tensor]:
-        """Draw a window of five frames and another one of the same clip; see `window`."""
-        if self.config.scattered and not self.syncing:
-            return self._five_of_five(clips, rng)
+        """Draw a window of five frames and another one of the same clip; see `window`.
+
+        Adds "gain" float32 (5,) where there is `augment`: what faces are multiplied with.
+        """
+        scattered = self.config.scattered and not self.syncing
+        drawn = (self._five_of_five if scattered else self._five_of_one)(clips, rng)
+        return self._augmented(drawn, rng, scattered) if self.config.augment else drawn
+
+    def _augmented(
+        self, drawn: dict[str, Tensor], rng: np.random.Generator, scattered: bool
+    ) -> dict[str, Tensor]:
+        """Mirror and darken each of five clips' frames, or those of the one clip alike."""
+        n = WINDOW if scattered else 1
+        mirrored = torch.from_numpy(rng.random(n) < 0.5).expand(WINDOW).view(-1, 1, 1, 1)
+        low, high = np.log(GAINS)
+        gain = np.exp(rng.uniform(low, high, n)).astype(np.float32)
+        both = {
+            name: torch.where(mirrored, drawn[name].flip(-1), drawn[name])
+            for name in ("faces", "reference")
+        }
+        return drawn | both | {"gain": torch.from_numpy(gain).expand(WINDOW).contiguous()}
+
+    def _five_of_one(self, clips: Sequence[Kept], rng: np.random.Generator) -> dict[str, Tensor]:
         clip = clips[int(rng.integers(len(clips)))]
         n = clip.shapes["faces"][0] - WINDOW + 1
         start = int(rng.integers(n))
@@ -254,7 +279,7 @@ class Wav2Lip(LipMethod):
         real, drawn = self._pair(batch)
         sync = c.sync_weight if self.syncing else 0.0
         adversarial = c.adversarial_weight if self.global_step >= c.adversarial_from else 0.0
-        off = weighted_l1(drawn, real, c.mouth_weight)
+        off = weighted_l1(drawn, real, c.mouth_weight, relative=c.relative)
         self.log("L1", 255 * off)
         total = (1 - sync - adversarial) * off
         if sync:
@@ -271,6 +296,9 @@ class Wav2Lip(LipMethod):
     def _pair(self, batch: Any) -> tuple[Tensor, Tensor]:
         """Return real and drawn faces of a batch, (B, 5, 3, S, S) each, 0 to 1."""
         real, reference = (batch[name].float() / 255 for name in ("faces", "reference"))
+        if "gain" in batch:
+            gain = batch["gain"][..., None, None, None]
+            real, reference = ((gain * faces).clamp(max=1) for faces in (real, reference))
         drawn = self.draw(real.flatten(0, 1), reference.flatten(0, 1), batch["sound"].flatten(0, 1))
         return real, drawn.float().unflatten(0, real.shape[:2])
 
