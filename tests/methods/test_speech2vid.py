@@ -232,6 +232,26 @@ def test_the_loss_sums_over_pixels_and_parts_are_apart(kept: Kept, monkeypatch):
         assert all(g is None for g in gradients)
 
 
+def test_faces_are_darkened_with_their_stills_and_dark_ones_count_alike(kept: Kept, monkeypatch):
+    method = Speech2Vid(Speech2VidConfig(**SMALL, darken=True, relative=True, deblur_batch=1))
+    seen = {}
+    monkeypatch.setattr(method, "log", lambda *_args: None)
+    by_stills = lambda _sound, stills: seen.setdefault("stills", stills)  # noqa: E731
+    monkeypatch.setattr(method.generator, "forward", by_stills)
+    monkeypatch.setattr(method, "_weights_of_pixels", lambda: torch.ones(()))
+    monkeypatch.setattr(method.sharpener, "forward", torch.zeros_like)
+    batch = method.collate([method.example([kept], np.random.default_rng(k)) for k in range(8)])
+    batch |= {"face": torch.full((8, 3, 32, 32), 200), "stills": torch.full((8, 3, 32, 32), 180)}
+    loss = method.loss(batch)
+    gain = batch["gain"][:, None, None, None]
+    assert 0.35 <= float(gain.min()) < 1 < float(gain.max()) <= 1.15
+    torch.testing.assert_close(seen["stills"], gain * (180 / 255) * torch.ones(3, 32, 32))
+    # Each face is a tenth off; weighed alike, the loss is a tenth of the harmonic mean.
+    faces = 200 / 255 * batch["gain"]
+    wanted = 0.1 * 3 * 32**2 / faces.reciprocal().mean() + 3 * 32**2 * faces[0]
+    torch.testing.assert_close(loss, wanted)
+
+
 def test_optimisers():
     assert isinstance(Speech2Vid(Speech2VidConfig(**SMALL)).configure_optimizers(), torch.optim.SGD)
     adam = Speech2Vid(Speech2VidConfig(**SMALL, optimizer="adamw")).configure_optimizers()

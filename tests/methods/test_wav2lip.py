@@ -425,6 +425,43 @@ def test_the_mouth_counts_more_and_the_mean_weight_is_one():
     assert spots["mouth"] > 5 > 1 > spots["eyes"]
 
 
+@pytest.mark.parametrize(("relative", "wanted"), [(False, 0.4 / 1.4), (True, 0.5)])
+def test_dark_faces_count_as_much_as_light_ones(relative: bool, wanted: float):
+    light = torch.rand(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)) / 2 + 0.5
+    dark = 0.4 * light
+    real = torch.cat([light, dark])
+    losses = [
+        float(weighted_l1(torch.cat(drawn), real, 20, relative=relative))
+        for drawn in ((0.9 * light, dark), (light, 0.9 * dark))
+    ]
+    assert losses[1] / sum(losses) == pytest.approx(wanted, rel=1e-3)
+
+
+@pytest.mark.parametrize("scattered", [False, True])
+def test_faces_are_mirrored_and_darkened_with_the_reference(
+    expert: str, clips: list[Kept], scattered: bool
+):
+    plain, made = (
+        training(expert, scattered=scattered, augment=augment) for augment in (False, True)
+    )
+    for seed in range(6):
+        true = plain.example(clips, np.random.default_rng(seed))
+        given = made.example(clips, np.random.default_rng(seed))
+        assert torch.equal(true["sound"], given["sound"])
+        pairs = zip(true["faces"], given["faces"], strict=True)
+        mirrored = [not torch.equal(a, b) for a, b in pairs]
+        for k, turned in enumerate(mirrored):
+            for name in ("faces", "reference"):
+                wanted = true[name][k].flip(-1) if turned else true[name][k]
+                assert torch.equal(given[name][k], wanted)
+        assert 0.35 <= float(given["gain"].min()) <= float(given["gain"].max()) <= 1.15
+        # A window of one clip is one video.
+        assert scattered or len({float(gain) for gain in given["gain"]}) == 1
+    real, _ = made._pair(made.collate([given]))
+    wanted = given["faces"].float() / 255 * given["gain"][:, None, None, None]
+    torch.testing.assert_close(real[0], wanted.clamp(max=1))
+
+
 def test_the_lower_half_alone_is_put_back(method: Wav2Lip):
     edge = soft_edge(SIDE, 0.06, lower=True)
     assert not edge[: SIDE // 2].any()

@@ -36,6 +36,16 @@ def test_identical_frames_are_infinite():
     assert torch.isinf(psnr(frames(0), frames(0))).all()
 
 
+def test_identical_frames_are_left_out_where_others_differ():
+    pred, ref = frames(0), frames(1)
+    pred[1:3] = ref[1:3]
+    metric, whole = PSNR(), PSNR()
+    metric.update(pred, ref)
+    assert metric.compute().item() == pytest.approx(psnr(pred, ref)[[0, 3]].mean().item())
+    whole.update(ref, ref)
+    assert torch.isinf(whole.compute())
+
+
 def test_more_noise_is_worse():
     ref = frames(0).clamp(60, 190)
     noise = torch.randn(ref.shape, generator=torch.Generator().manual_seed(0))

@@ -149,6 +149,17 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(tmp_path: Path)
     assert torch.load(tmp_path / "run/last.ckpt", weights_only=True)["global_step"] == 3
 
 
+def test_layers_compute_in_the_precision_that_is_asked_for(tmp_path: Path):
+    exact, auto, rounded = (
+        weights(run(tmp_path / name, precision=name)) for name in ("32", "auto", "bf16")
+    )
+    assert same(exact, auto)
+    assert not same(exact, rounded)
+    for name, value in exact.items():
+        assert rounded[name].dtype == value.dtype
+        torch.testing.assert_close(rounded[name], value, rtol=0.1, atol=0.05)
+
+
 def test_another_seed_gives_other_weights(tmp_path: Path):
     assert not same(weights(run(tmp_path / "a")), weights(run(tmp_path / "b", seed=1)))
 

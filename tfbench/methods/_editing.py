@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tfbench.core.types import FaceTrack, Request, Video
     from tfbench.faces.detect import Detections, FaceDetector
 
-__all__ = ["EDITED", "FaceEditor", "Piece", "face_of_still", "mouth_weights", "soft_edge"]
+__all__ = ["EDITED", "FaceEditor", "Piece", "face_of_still", "soft_edge"]
 
 EDITED = TrackSettings(min_frames=0, min_face=0)
 """Any face that is detected is edited, however small and however shortly seen."""
@@ -236,23 +236,6 @@ def soft_edge(side: int, feather: float, *, lower: bool = False) -> Tensor:
     top = at - side / 2 if lower else at
     down = (torch.minimum(top, side - at) / width).clamp(0, 1)
     return torch.minimum(down[:, None], across[None])
-
-
-def mouth_weights(side: int, height: float, extra: float) -> Tensor:
-    """Make the weight of each pixel of a face, float32 (side, side): 1, and more at the mouth.
-
-    The mouth takes about one pixel in twenty; a small network that is trained for minutes learns
-    the other nineteen first. Where faces move most was found on the crops of `puppets`.
-
-    Args:
-        side: Of the face, pixels.
-        height: Of the mouth's middle below the upper edge, as a share of the side.
-        extra: Added in the middle of the mouth; falls off as a bell 0.16 wide and 0.09 high.
-    """
-    at = (torch.arange(side) + 0.5) / side
-    across = ((at - 0.5) / 0.16).square()
-    down = ((at - height) / 0.09).square()
-    return 1 + extra * torch.exp(-down[:, None] - across[None])
 
 
 def _faces_of(video: Video, detector: FaceDetector, face: int) -> list[FaceTrack]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tfbench.core.errors import ConfigError
-from tfbench.methods._editing import mouth_weights
+from tfbench.methods._pixel_loss import evened, mouth_weights
 from tfbench.nets._checkpoint import fill
 from tfbench.nets.color_syncnet import ConvBlock, read_official, sound_tower, swap_colours
 
@@ -37,8 +37,6 @@ __all__ = [
 
 MOUTH_HEIGHT = 0.75
 """Of the mouth's middle in a talking face's box, as a share."""
-DARKEST = 0.05
-"""Around a mouth; what is darker counts no more."""
 ENCODER = (1, 2, 4, 8, 16, 32)
 """Channels of the stages whose maps the decoder reads, in units of `width`."""
 RESIDUALS = (0, 2, 3, 2, 2, 1)
@@ -290,8 +288,7 @@ def weighted_l1(
         drawn: float (..., 3, S, S), talking faces.
         real: Of the same shape.
         mouth_weight: What is added in the middle of the mouth; all are then brought to mean 1.
-        relative: Whether each face's differences are divided by how bright it is around the mouth;
-            the faces' weights have mean 1, too.
+        relative: Whether dark faces count as much as light ones; see `evened`.
 
     Returns:
         ().
@@ -299,13 +296,10 @@ def weighted_l1(
     off = (drawn - real).abs()
     if not (mouth_weight or relative):
         return off.mean()
-    side = off.shape[-1]
-    weights = mouth_weights(side, MOUTH_HEIGHT, mouth_weight).to(off.device)
+    weights = mouth_weights(off.shape[-1], MOUTH_HEIGHT, mouth_weight).to(off.device)
     off = (off * (weights / weights.mean())).mean((-3, -2, -1))
     if relative:
-        mouth = mouth_weights(side, MOUTH_HEIGHT, 1.0).to(off.device) - 1
-        bright = (real * (mouth / mouth.mean())).mean((-3, -2, -1)).clamp(min=DARKEST)
-        off = off * (bright.reciprocal() / bright.reciprocal().mean())
+        off = off * evened(real, MOUTH_HEIGHT)
     return off.mean()
 
 

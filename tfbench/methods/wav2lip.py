@@ -57,6 +57,7 @@ from tfbench.evaluators.color_syncnet import (
 from tfbench.media.windows import mel_columns
 from tfbench.methods._editing import FaceEditor
 from tfbench.methods._lips import LipConfig, LipMethod
+from tfbench.methods._pixel_loss import draw_gains
 from tfbench.methods._wav2lip_nets import (
     LipGenerator,
     QualityDiscriminator,
@@ -83,8 +84,6 @@ OFFICIAL = ("wav2lip", "wav2lip-gan")
 """Assets that `weights` may name."""
 SHORTEST = 3 * WINDOW + 1
 """Frames of a clip that is trained on, as in the reference."""
-GAINS = (0.35, 1.15)
-"""Least and largest factor of faces that are made darker or lighter."""
 MEASURED = 4
 """Windows of a held-out clip that are measured."""
 
@@ -224,13 +223,11 @@ class Wav2Lip(LipMethod):
         """Mirror and darken each of five clips' frames, or those of the one clip alike."""
         n = WINDOW if scattered else 1
         mirrored = torch.from_numpy(rng.random(n) < 0.5).expand(WINDOW).view(-1, 1, 1, 1)
-        low, high = np.log(GAINS)
-        gain = np.exp(rng.uniform(low, high, n)).astype(np.float32)
         both = {
             name: torch.where(mirrored, drawn[name].flip(-1), drawn[name])
             for name in ("faces", "reference")
         }
-        return drawn | both | {"gain": torch.from_numpy(gain).expand(WINDOW).contiguous()}
+        return drawn | both | {"gain": draw_gains(rng, n).expand(WINDOW).contiguous()}
 
     def _five_of_one(self, clips: Sequence[Kept], rng: np.random.Generator) -> dict[str, Tensor]:
         clip = clips[int(rng.integers(len(clips)))]

@@ -43,6 +43,10 @@ class FrameComparison(TalkingFaceMetric):
     def compare(self, pred: Tensor, ref: Tensor) -> Tensor:
         """Compare uint8 (t, 3, h, w) frames with frames of the same shape; returns (t,)."""
 
+    def over_frames(self, values: Tensor) -> Tensor:
+        """Return one number, (), for those of a clip's frames, (t,)."""
+        return values.mean()
+
     @property
     def needs(self) -> tuple[ViewKey, ...]:
         """One number for each pair of frames."""
@@ -58,7 +62,9 @@ class FrameComparison(TalkingFaceMetric):
         return tuple(
             score
             for part in views.parts(self.needs[0])
-            for score in self.score(views, part.name, {column: float(part.values.mean())})
+            for score in self.score(
+                views, part.name, {column: float(self.over_frames(part.values))}
+            )
         )
 
     def update(self, pred: Tensor, ref: Tensor) -> None:
@@ -69,7 +75,7 @@ class FrameComparison(TalkingFaceMetric):
             ref: uint8, same shape.
         """
         with torch.inference_mode():
-            value = self.compare(pred.to(self.device), ref.to(self.device)).mean()
+            value = self.over_frames(self.compare(pred.to(self.device), ref.to(self.device)))
         self.values.append(value.to(torch.float64).reshape(1, 1))
 
     def compute(self) -> Tensor:

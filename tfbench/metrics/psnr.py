@@ -1,9 +1,11 @@
 """Peak signal-to-noise ratio between a generated frame and the true frame at the same time.
 
 Per frame 10 log10(255² / MSE) in decibels over all pixels and channels, in float64; the mean
-over frames, then over clips. Higher is better; identical frames give infinity. Checked against
-`skimage.metrics.peak_signal_noise_ratio`. TalkLip's published evaluation subtracts in uint8,
-which wraps around and can raise or lower its numbers; this one does not.
+over frames, then over clips. Higher is better. Identical frames have none, and are left out of a
+clip's mean: a single one, such as a blank frame at a recording's beginning, would make that and
+the data set's mean infinite. A clip of identical frames alone has infinity. Frames are checked
+against `skimage.metrics.peak_signal_noise_ratio`. TalkLip's published evaluation subtracts in
+uint8, which wraps around and can raise or lower its numbers; this one does not.
 """
 
 from __future__ import annotations
@@ -60,9 +62,15 @@ class PSNR(FrameComparison):
     """
 
     name = "psnr"
+    version = 2
     higher_is_better = True
     columns = (Column("PSNR", "dB", higher_is_better=True),)
 
     def compare(self, pred: Tensor, ref: Tensor) -> Tensor:
         """See `psnr`."""
         return psnr(pred, ref)
+
+    def over_frames(self, values: Tensor) -> Tensor:
+        """Leave identical frames out where others differ."""
+        finite = values[values.isfinite()]
+        return (finite if len(finite) else values).mean()
