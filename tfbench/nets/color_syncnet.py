@@ -42,7 +42,7 @@ __all__ = [
     "swap_colours",
 ]
 
-VARIANTS = {"official": "wav2lip-expert", "puppets": ""}
+VARIANTS = {"official": "wav2lip-expert", "puppets": "", "grid": ""}
 """Variant -> the asset that it reads, "" for weights that this package ships."""
 
 WINDOW = 5
