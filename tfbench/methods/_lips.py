@@ -46,6 +46,8 @@ class LipConfig(MethodConfig):
             not see. Not in the papers.
         mouth_weight: How much more absolute differences count in the middle of the mouth; their
             mean weight stays 1. Held-out clips are measured without. Not in the papers.
+        augment: Whether faces are mirrored, and made darker, down to a third, or a little lighter,
+            those that show the person alike. Not in the papers.
         relative: Whether absolute differences are divided by how bright a face is around its mouth:
             those of dark faces are small, and a network that learns for minutes passes over them.
             Held-out clips are measured without. Not in the papers.
@@ -68,6 +70,7 @@ class LipConfig(MethodConfig):
     feather: Annotated[float, Field(ge=0, le=0.5)] = 0.06
     put_back: Literal["whole", "lower"] = "whole"
     mouth_weight: NonNegative = 0.0
+    augment: bool = False
     relative: bool = False
 
 

@@ -14,7 +14,7 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["draw_gains", "evened", "mouth_weights"]
+__all__ = ["dimmed", "draw_gains", "evened", "mouth_weights"]
 
 GAINS = (0.35, 1.15)
 """Least and largest factor of faces that are made darker or lighter."""
@@ -61,3 +61,9 @@ def draw_gains(rng: np.random.Generator, n: int) -> Tensor:
     """Draw what faces are multiplied with, float32 (n,), so that there are dark ones of each."""
     low, high = np.log(GAINS)
     return torch.from_numpy(np.exp(rng.uniform(low, high, n)).astype(np.float32))
+
+
+def dimmed(faces: Tensor, gains: Tensor) -> Tensor:
+    """Multiply faces, uint8 (n, ...), with a factor each, float32 (n,) or (); returns uint8."""
+    factor = gains.view(-1, *[1] * (faces.ndim - 1))
+    return (factor * faces).round().clamp(max=255).byte()

@@ -7,11 +7,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from tfbench.core.errors import ConfigError
 from tfbench.evaluators.base import NonNegative, Positive, Share
 from tfbench.methods._lips import LipConfig
 from tfbench.methods._synctalklip_data import SHORTEST
 
 __all__ = ["SyncTalklipConfig"]
+
+FEWEST = 5
+"""Drawn frames of a clip that are compared with one another."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class SyncTalklipConfig(LipConfig):
     landmarks: str = "dlib68"
     encoder_from: Literal["init", "expert"] = "init"
     encoder_rate: NonNegative = 1.0
-    window: Annotated[int, Field(ge=5, lt=SHORTEST)] = 5
+    window: Annotated[int, Field(ge=1, lt=SHORTEST)] = 5
     groups: Positive = 5
     longest: Annotated[int, Field(ge=SHORTEST)] = 100
     l1_weight: NonNegative = 0.93
@@ -74,3 +78,10 @@ class SyncTalklipConfig(LipConfig):
     temperature: Annotated[float, Field(gt=0)] = 0.07
     project: bool = False
     context: Literal["crops", "faces"] = "crops"
+
+    def __post_init__(self) -> None:
+        if self.contrast != "none" and self.window * self.groups < FEWEST:
+            raise ConfigError(
+                f"Equation 12 compares the drawn frames of a clip, of which there are window * "
+                f"groups = {self.window * self.groups}; give at least {FEWEST}, or contrast=none"
+            )

@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from tfbench.core.errors import InputError, Unscorable
 from tfbench.core.types import FPS, SAMPLE_RATE, ViewKey
 from tfbench.evaluators._mouths import MOST_LOST
+from tfbench.methods._pixel_loss import dimmed, draw_gains
 from tfbench.methods._synctalklip_losses import mouth_maps, mouths_of
 from tfbench.nets.avhubert import CROP, WINDOW, audio_features
 
@@ -33,6 +34,7 @@ __all__ = [
     "place_view",
     "together",
     "unread",
+    "varied",
 ]
 
 SHORTEST = 25
@@ -241,6 +243,20 @@ def excerpt(
         "sound": clip.array("sound", start, stop),
         "mouths": mouths,
     }
+
+
+def varied(read: dict[str, Tensor], rng: np.random.Generator) -> dict[str, Tensor]:
+    """Mirror every other excerpt and make it darker or lighter, faces and mouths alike."""
+    gain, mirrored = draw_gains(rng, 1), rng.random() < 0.5
+    seen = {name: dimmed(read[name], gain) for name in ("faces", "reference", "mouths")}
+    if mirrored:
+        side = seen["faces"].shape[-1]
+        seen = {name: x.flip(-1) for name, x in seen.items()}
+        a, b, c, d, e, f = read["maps"].unbind(1)
+        last = WINDOW - 1
+        rows = (a, -b, side - 1 - last * a - c, -d, e, f + last * d)
+        seen["maps"] = torch.stack(rows, 1)
+    return read | seen
 
 
 def together(examples: Sequence[Any]) -> dict[str, Tensor]:

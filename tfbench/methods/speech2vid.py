@@ -44,7 +44,7 @@ from tfbench.media.spectral import MfccSettings
 from tfbench.media.windows import mfcc_columns
 from tfbench.methods._blending import PoissonBlend, face_region
 from tfbench.methods._editing import FaceEditor
-from tfbench.methods._pixel_loss import draw_gains, evened, mouth_weights
+from tfbench.methods._pixel_loss import dimmed, draw_gains, evened, mouth_weights
 from tfbench.methods._speech2vid_nets import (
     COLUMNS,
     Deblur,
@@ -236,8 +236,7 @@ class Speech2Vid(Method):
         """Draw a frame, its sound, and stills of the same video from another time.
 
         Returns:
-            "face" uint8 (3, S, S), "stills" uint8 (3 N, S, S), "sound" float32 (12, 35), "gain"
-            float32 (), what faces are multiplied with.
+            "face" uint8 (3, S, S), "stills" uint8 (3 N, S, S), "sound" float32 (12, 35).
         """
         c = self.config
         clip = clips[int(rng.integers(len(clips)))]
@@ -252,14 +251,15 @@ class Speech2Vid(Method):
                 face, stills = face.flip(2), stills.flip(2)
             # Another microphone: a constant on every coefficient.
             sound = sound + torch.from_numpy(rng.normal(0, 2, (12, 1)).astype(np.float32))
-        gain = draw_gains(rng, 1)[0] if c.darken else torch.tensor(1.0)
-        return {"face": face, "stills": stills, "sound": sound, "gain": gain}
+        if c.darken:
+            gain = draw_gains(rng, 1)
+            face, stills = dimmed(face, gain), dimmed(stills, gain)
+        return {"face": face, "stills": stills, "sound": sound}
 
     def loss(self, batch: Any) -> Tensor:
         """Sum over pixels, mean over the batch (Equation 1), of both networks."""
-        gain = batch["gain"][:, None, None, None] / 255
-        faces, stills = ((gain * batch[name]).clamp(max=1) for name in ("face", "stills"))
-        drawn = self.generator(batch["sound"], stills)
+        faces = batch["face"].float() / 255
+        drawn = self.generator(batch["sound"], batch["stills"].float() / 255)
         off = (drawn - faces).abs()
         self.log("L1", 255 * off.mean())
         off = off * self._weights_of_pixels()

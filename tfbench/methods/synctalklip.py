@@ -61,6 +61,7 @@ from tfbench.methods._synctalklip_data import (
     place_view,
     together,
     unread,
+    varied,
 )
 from tfbench.methods._synctalklip_losses import (
     Projection,
@@ -247,7 +248,8 @@ class SyncTalklip(LipMethod):
         tokens = self.expert.module.tokenise(stretch.text) if c.lip_weight else ()
         at = draw_windows(stretch.stop - stretch.start, c.window, c.groups, rng)
         others = self.other_places(clip.shapes["faces"][0], at + stretch.start)
-        return self.excerpt(clip, stretch, at.tolist(), int(rng.choice(others)), tokens)
+        read = self.excerpt(clip, stretch, at.tolist(), int(rng.choice(others)), tokens)
+        return varied(read, rng) if c.augment else read
 
     def excerpt(
         self,

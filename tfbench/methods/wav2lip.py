@@ -57,7 +57,7 @@ from tfbench.evaluators.color_syncnet import (
 from tfbench.media.windows import mel_columns
 from tfbench.methods._editing import FaceEditor
 from tfbench.methods._lips import LipConfig, LipMethod
-from tfbench.methods._pixel_loss import draw_gains
+from tfbench.methods._pixel_loss import dimmed, draw_gains
 from tfbench.methods._wav2lip_nets import (
     LipGenerator,
     QualityDiscriminator,
@@ -102,8 +102,6 @@ class Wav2LipConfig(LipConfig):
             stays from then on.
         scattered: Whether, as long as the expert does not count, the five frames of an example
             come from five clips, so that a step sees more of them. Not in the paper.
-        augment: Whether faces are mirrored, and made darker, down to a third, or a little lighter,
-            that which shows the person alike. Not in the paper.
         adversarial_weight: Share of the discriminator's loss; the rest is the absolute difference.
         lead: Frames by which a frame's sound begins before it.
         reference: Whose whole face the generator sees: the "identity" still's, or the "same" frame
@@ -117,7 +115,6 @@ class Wav2LipConfig(LipConfig):
     sync_weight: Share = 0.03
     sync_below: float = 0.75
     scattered: bool = False
-    augment: bool = False
     adversarial_weight: Share = 0.07
     lead: Annotated[int, Field(ge=0)] = 1
     reference: Literal["identity", "same"] = "identity"
@@ -209,10 +206,7 @@ class Wav2Lip(LipMethod):
         self.supervisors = tuple(sorted({*self.supervisors, self.expert.sha256}))
 
     def example(self, clips: Sequence[Kept], rng: np.random.Generator) -> dict[str, Tensor]:
-        """Draw a window of five frames and another one of the same clip; see `window`.
-
-        Adds "gain" float32 (5,) where there is `augment`: what faces are multiplied with.
-        """
+        """Draw a window of five frames and another one of the same clip; see `window`."""
         scattered = self.config.scattered and not self.syncing
         drawn = (self._five_of_five if scattered else self._five_of_one)(clips, rng)
         return self._augmented(drawn, rng, scattered) if self.config.augment else drawn
@@ -222,12 +216,10 @@ class Wav2Lip(LipMethod):
     ) -> dict[str, Tensor]:
         """Mirror and darken each of five clips' frames, or those of the one clip alike."""
         n = WINDOW if scattered else 1
-        mirrored = torch.from_numpy(rng.random(n) < 0.5).expand(WINDOW).view(-1, 1, 1, 1)
-        both = {
-            name: torch.where(mirrored, drawn[name].flip(-1), drawn[name])
-            for name in ("faces", "reference")
-        }
-        return drawn | both | {"gain": draw_gains(rng, n).expand(WINDOW).contiguous()}
+        mirrored = torch.from_numpy(rng.random(n) < 0.5).view(-1, 1, 1, 1)
+        gains = draw_gains(rng, n)
+        both = {name: dimmed(drawn[name], gains) for name in ("faces", "reference")}
+        return drawn | {name: torch.where(mirrored, x.flip(-1), x) for name, x in both.items()}
 
     def _five_of_one(self, clips: Sequence[Kept], rng: np.random.Generator) -> dict[str, Tensor]:
         clip = clips[int(rng.integers(len(clips)))]
@@ -293,9 +285,6 @@ class Wav2Lip(LipMethod):
     def _pair(self, batch: Any) -> tuple[Tensor, Tensor]:
         """Return real and drawn faces of a batch, (B, 5, 3, S, S) each, 0 to 1."""
         real, reference = (batch[name].float() / 255 for name in ("faces", "reference"))
-        if "gain" in batch:
-            gain = batch["gain"][..., None, None, None]
-            real, reference = ((gain * faces).clamp(max=1) for faces in (real, reference))
         drawn = self.draw(real.flatten(0, 1), reference.flatten(0, 1), batch["sound"].flatten(0, 1))
         return real, drawn.float().unflatten(0, real.shape[:2])
 

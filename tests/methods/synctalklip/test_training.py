@@ -25,8 +25,8 @@ from tfbench.core.config import load_config
 from tfbench.core.errors import ConfigError, GenerationError, InputError, MissingAsset
 from tfbench.core.registry import parse_name, registry
 from tfbench.evaluators.base import Figure, Kept
-from tfbench.methods._synctalklip_data import draw_stretch, unread
-from tfbench.methods._synctalklip_losses import put_back, see_drawn
+from tfbench.methods._synctalklip_data import Stretch, draw_stretch, excerpt, unread, varied
+from tfbench.methods._synctalklip_losses import mouths_of, put_back, see_drawn
 from tfbench.methods.synctalklip import SyncTalklip, SyncTalklipConfig
 from tfbench.nets.av_syncnet import lip_loss, seeded
 from tfbench.nets.avhubert import normalised
@@ -249,6 +249,36 @@ def test_an_example_and_its_frames(expert: str, clips: list[Kept]):
     given["mouths"][0, at] = clips[0].array("mouths")[at]
     drawn_alike.see(given, cut["faces"].float() / 255)
     torch.testing.assert_close(seen[0][0], normalised(cut["mouths"]), atol=0.02, rtol=0)
+
+
+def test_frames_of_one_clip_are_compared_where_there_are_enough(expert: str, clips: list[Kept]):
+    with pytest.raises(ConfigError, match="at least 5, or contrast=none"):
+        training(expert, window=2, groups=2)
+    made = training(expert, window=1, groups=2, contrast="none", lip_weight=0.0)
+    assert batch(made, clips)["drawn"].tolist() == [2, 2]
+
+
+def test_what_is_mirrored_and_darkened_stays_in_place(tmp_path: Path):
+    read = excerpt(kept_clip(tmp_path, 0), Stretch(0, N, "set blue"), [3, 4, 20], 30)
+    read["maps"] = torch.tensor([[0.5, 0.1, 10.0, -0.05, 0.4, 30.0]]).repeat(3, 1)
+
+    def mouths(one: dict[str, torch.Tensor]) -> torch.Tensor:
+        return mouths_of(one["faces"].float() / 255, one["maps"])
+
+    seen = set()
+    for seed in range(12):
+        given = varied(read, np.random.default_rng(seed))
+        mirrored = not torch.equal(given["maps"], read["maps"])
+        gain = float(given["faces"].float().mean() / read["faces"].float().mean())
+        pairs = [(given[name].float(), read[name].float()) for name in ("reference", "mouths")]
+        for x, y in [*pairs, (mouths(given), mouths(read))]:
+            wanted = gain * (y.flip(-1) if mirrored else y)
+            # Rounding, and what becomes lighter than white.
+            off = (x - wanted.clamp(max=255)).abs()
+            assert float(off.mean()) < (1.0 if gain < 1 else 6.0)
+        assert given["sound"] is read["sound"]
+        seen |= {mirrored, "darker" if gain < 0.8 else "as light"}
+    assert seen == {True, False, "darker", "as light"}
 
 
 def test_of_a_long_clip_some_words_are_read(tmp_path: Path):
