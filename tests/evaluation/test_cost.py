@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.methods.faces import photograph
 from tfbench.core.errors import GenerationError, InputError
 from tfbench.core.types import Request, Speech
 from tfbench.evaluation.cost import BATCHES, measure_cost, read_cost
 from tfbench.methods.base import Generator
 from tfbench.methods.still import Still
+from tfbench.methods.synctalklip import SyncTalklip, SyncTalklipConfig
+from tfbench.methods.wav2lip import Wav2Lip, Wav2LipConfig
 
 CPU = torch.device("cpu")
 
@@ -26,6 +29,10 @@ class Sleeper(torch.nn.Module, Generator):
         torch.nn.Module.__init__(self)
         self.config = self.Config()
         self.layer = torch.nn.Linear(3, 3)
+
+    @property
+    def n_parameters(self) -> int:
+        return sum(p.numel() for p in self.parameters())
 
     def frames(self, request: Request):
         for start in range(0, 16, self.batch):
@@ -61,6 +68,18 @@ def test_a_method_without_networks_or_batches():
     (run,) = cost.runs
     assert (cost.parameters, run.batch, cost.n_frames) == (None, None, 25)
     assert run.peak_memory_gb is None or 0.05 < run.peak_memory_gb < 64
+
+
+def test_networks_that_were_not_trained_cost_the_same():
+    talking = Request("a", speech=Speech(torch.rand(1600)), identity=photograph())
+    made = Wav2Lip(Wav2LipConfig(width=2, decoder_width=2, most=4, side=64, critic_width=2))
+    with pytest.raises(GenerationError, match="no trained weights"):
+        made.check(talking)
+    cost = measure_cost(made, talking, CPU, repeats=1)
+    # The discriminator does not generate.
+    assert cost.parameters == sum(p.numel() for p in made.net.parameters())
+    with pytest.raises(GenerationError, match="no trained weights"):
+        measure_cost(SyncTalklip(SyncTalklipConfig(width=2, most=4, side=64)), talking, CPU)
 
 
 def test_it_survives_the_disk(tmp_path: Path):

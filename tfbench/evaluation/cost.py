@@ -65,7 +65,7 @@ class Cost:
         fps: Frames per second of the clip.
         n_frames: Frames made in each run.
         repeats: Runs that count.
-        parameters: Of all networks that the method holds; None where it holds none.
+        parameters: Of all networks that generate; None where there are none.
         runs: One for each batch size tried.
         provenance: Versions of the code.
         schema: Version of this file format.
@@ -126,7 +126,8 @@ def measure_cost(
     """Measure a method on one request.
 
     Args:
-        generator: Its networks are moved to the device.
+        generator: Its networks are moved to the device. Networks that were not trained take as long
+            as others and are measured, too.
         request: A clip of a few seconds.
         device: Where to measure.
         repeats: Runs of each batch size that count.
@@ -137,11 +138,9 @@ def measure_cost(
     """
     if repeats < 1:
         raise InputError(f"at least one run has to count; got {repeats}")
-    generator.check(request)
-    parameters = None
+    generator.check_request(request)
     if isinstance(generator, torch.nn.Module):
         generator.to(device).eval()
-        parameters = sum(parameter.numel() for parameter in generator.parameters())
     runs, shape = [], (0, 0, 0)
     usual = generator.batch
     for batch in (None,) if usual is None else BATCHES:
@@ -157,7 +156,7 @@ def measure_cost(
         fps=float(request.fps),
         n_frames=shape[0],
         repeats=repeats,
-        parameters=parameters,
+        parameters=generator.n_parameters,
         runs=tuple(runs),
         provenance=provenance(),
     )

@@ -78,6 +78,11 @@ class Generator(ABC):
         """The name that results and leaderboards carry."""
         return self.name
 
+    @property
+    def n_parameters(self) -> int | None:
+        """Of its networks; None for a method that has none."""
+        return None
+
     def provenance(self) -> dict[str, Any]:
         """Return what makes its frames what they are; enters the fingerprint of every row."""
         return {"name": self.name, "version": self.version, "config": to_plain(self.config)}
@@ -94,12 +99,20 @@ class Generator(ABC):
         """
 
     def check(self, request: Request) -> None:
-        """Refuse a request that lacks something.
+        """Refuse a request that lacks something, or any where the method is not ready.
 
         Raises:
             GenerationError: Names what is missing.
         """
         self.ready()
+        self.check_request(request)
+
+    def check_request(self, request: Request) -> None:
+        """Refuse a request that lacks something, whether or not the method is ready.
+
+        Raises:
+            GenerationError: Names what is missing.
+        """
         absent = sorted(need for need in self.needs if getattr(request, need) is None)
         if absent:
             raise GenerationError(
@@ -206,6 +219,11 @@ class Method(Generator, Trainee):
         run = folder.parent.name
         own = run if run.startswith(self.name) else f"{self.name}.{run}"
         return f"{own}{plus}{overlays}"
+
+    @property
+    def n_parameters(self) -> int:
+        """Of the networks that generate, without those that training alone needs."""
+        return sum(p.numel() for part in self.parts().values() for p in part.parameters())
 
     @cached_property
     def detector(self) -> FaceDetector:

@@ -406,6 +406,12 @@ class SyncTalklip(LipMethod):
 
     # Generation
 
+    def check_request(self, request: Request) -> None:
+        """Refuse also where the audio encoder is not known, which is of its expert's sizes."""
+        if isinstance(self.hearing, Unheard):
+            self.ready()
+        super().check_request(request)
+
     def frames(self, request: Request) -> Iterator[Tensor]:
         """Yield the edited video; see `Generator.frames`.
 
