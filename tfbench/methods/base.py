@@ -20,6 +20,7 @@ from tfbench.evaluators.base import Positive, TrainConfig, Trainee
 from tfbench.faces.detect import FaceDetector
 from tfbench.media.video import open_clip, write_video
 from tfbench.nets.bundle import load_part, read_record
+from tfbench.nets.frozen import channels_last
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -266,7 +267,7 @@ class Method(Generator, Trainee):
         self.supervisors = tuple(sorted({*self.supervisors, *record["supervisors"]}))
         if folder.parent == SHIPPED:
             self._refuse_other_settings(source, record["parts"])
-        self.adopt({name: frozen.module.requires_grad_() for name, frozen in loaded.items()})
+        self.adopt({name: channels_last(f.module.requires_grad_()) for name, f in loaded.items()})
 
     def _refuse_other_settings(self, source: str, parts: Mapping[str, Any]) -> None:
         """Refuse shipped networks that are not those that the settings describe."""

@@ -28,6 +28,7 @@ from tfbench.core.config import to_plain
 from tfbench.core.errors import InputError, MissingAsset, TrainingError
 from tfbench.methods.base import bundle_folder
 from tfbench.nets.bundle import read_record
+from tfbench.nets.frozen import channels_last
 from tfbench.preparation.clips import keep_clips
 from tfbench.training.bundle import write_bundle
 from tfbench.training.callbacks import FiniteLoss, Measure, Reseed, StopInTime
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytorch_lightning import Callback
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from tfbench.datasets.base import Dataset
     from tfbench.evaluators.base import Figure, Kept, Trainee
@@ -216,8 +217,7 @@ def _fit(
         return Outcome(BEFORE, begun, (), folder.bundle)
     data = Examples(trainee, kept[0].clips)
     # Networks that were loaded come in evaluation mode, and Lightning leaves modes as they are.
-    trainee.train()
-    _order_channels_last(trainee)
+    channels_last(trainee).train()
     resumed = folder.checkpoint if folder.checkpoint.is_file() else None
     if resumed:
         told.line(f"going on at step {begun}")
@@ -251,13 +251,6 @@ def _callbacks(
         )
     )
     return callbacks
-
-
-def _order_channels_last(net: nn.Module) -> None:
-    """Lay out the weights of two-dimensional convolutions so that these are fastest."""
-    for parameter in net.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
