@@ -12,7 +12,7 @@ from pydantic import Field
 from tfbench.evaluators.base import NonNegative, Positive
 from tfbench.evaluators.color_syncnet import TalkingFace
 from tfbench.methods._editing import soft_edge
-from tfbench.methods._wav2lip_nets import QualityDiscriminator
+from tfbench.methods._wav2lip_nets import QualityDiscriminator, weighted_l1
 from tfbench.methods.base import Method, MethodConfig
 
 if TYPE_CHECKING:
@@ -51,6 +51,9 @@ class LipConfig(MethodConfig):
         relative: Whether absolute differences are divided by how bright a face is around its mouth:
             those of dark faces are small, and a network that learns for minutes passes over them.
             Held-out clips are measured without. Not in the papers.
+        structure_weight: Of the structural dissimilarity that is added to absolute differences, so
+            that lips are not drawn as the mean of where they may be. Held-out clips are measured
+            without. Not in the papers.
     """
 
     every: Positive = 3000
@@ -72,6 +75,7 @@ class LipConfig(MethodConfig):
     mouth_weight: NonNegative = 0.0
     augment: bool = False
     relative: bool = False
+    structure_weight: NonNegative = 0.0
 
 
 class LipMethod(Method):
@@ -96,6 +100,13 @@ class LipMethod(Method):
     def crop(self) -> TalkingFace:
         """What the generator is fed, also where its settings come with its weights."""
         return TalkingFace(self.net.side, self.net.smooth, self.net.below)
+
+    def off(self, drawn: Tensor, real: Tensor) -> Tensor:
+        """How far faces (..., 3, S, S), 0 to 1, are from the true ones: (), see `weighted_l1`."""
+        c = self.config
+        return weighted_l1(
+            drawn, real, c.mouth_weight, relative=c.relative, structure=c.structure_weight
+        )
 
     @property
     def opacity(self) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tfbench.core.errors import ConfigError
-from tfbench.methods._pixel_loss import evened, mouth_weights
+from tfbench.methods._pixel_loss import evened, mouth_weights, unlike
 from tfbench.nets._checkpoint import fill
 from tfbench.nets.color_syncnet import ConvBlock, read_official, sound_tower, swap_colours
 
@@ -280,7 +280,12 @@ class QualityDiscriminator(nn.Module):
 
 
 def weighted_l1(
-    drawn: Tensor, real: Tensor, mouth_weight: float, *, relative: bool = False
+    drawn: Tensor,
+    real: Tensor,
+    mouth_weight: float,
+    *,
+    relative: bool = False,
+    structure: float = 0.0,
 ) -> Tensor:
     """Compute the mean absolute difference, in which pixels of the mouth count more.
 
@@ -289,11 +294,14 @@ def weighted_l1(
         real: Of the same shape.
         mouth_weight: What is added in the middle of the mouth; all are then brought to mean 1.
         relative: Whether dark faces count as much as light ones; see `evened`.
+        structure: Weight of `unlike`, which is added.
 
     Returns:
         ().
     """
     off = (drawn - real).abs()
+    if structure:
+        off = off + structure * unlike(drawn, real)
     if not (mouth_weight or relative):
         return off.mean()
     weights = mouth_weights(off.shape[-1], MOUTH_HEIGHT, mouth_weight).to(off.device)

@@ -44,7 +44,7 @@ from tfbench.media.spectral import MfccSettings
 from tfbench.media.windows import mfcc_columns
 from tfbench.methods._blending import PoissonBlend, face_region
 from tfbench.methods._editing import FaceEditor
-from tfbench.methods._pixel_loss import dimmed, draw_gains, evened, mouth_weights
+from tfbench.methods._pixel_loss import dimmed, draw_gains, evened, mouth_weights, unlike
 from tfbench.methods._speech2vid_nets import (
     COLUMNS,
     Deblur,
@@ -120,6 +120,9 @@ class Speech2VidConfig(MethodConfig):
             Not in the paper.
         relative: Whether absolute differences are divided by how bright a face is around its mouth:
             those of dark faces are small. Held-out clips are measured without. Not in the paper.
+        structure_weight: Of the structural dissimilarity that is added to absolute differences, so
+            that lips are not drawn as the mean of where they may be. Held-out clips are measured
+            without. Not in the paper.
         smoothing: Frames over which the registering points are averaged. Not in the paper.
         blend: What is put into the picture: the "lower" half (Section 4.3) or the "whole" face.
     """
@@ -159,6 +162,7 @@ class Speech2VidConfig(MethodConfig):
     augment: bool = True
     darken: bool = False
     relative: bool = False
+    structure_weight: NonNegative = 0.0
     smoothing: Positive = 5
     blend: Literal["lower", "whole"] = "lower"
 
@@ -262,6 +266,8 @@ class Speech2Vid(Method):
         drawn = self.generator(batch["sound"], batch["stills"].float() / 255)
         off = (drawn - faces).abs()
         self.log("L1", 255 * off.mean())
+        if self.config.structure_weight:
+            off = off + self.config.structure_weight * unlike(drawn, faces)
         off = off * self._weights_of_pixels()
         if self.config.relative:
             off = off * evened(faces, MOUTH_HEIGHT)[:, None, None, None]

@@ -86,7 +86,6 @@ from tfbench.methods._wav2lip_nets import (
     QualityDiscriminator,
     masked,
     quality_losses,
-    weighted_l1,
 )
 from tfbench.methods.base import given
 from tfbench.nets.av_syncnet import filled, lip_loss
@@ -277,7 +276,7 @@ class SyncTalklip(LipMethod):
         c = self.config
         heard = self.hearing(batch["sound"], batch["padding"])
         real, drawn = self._pair(batch, heard)
-        off = weighted_l1(drawn, real, c.mouth_weight, relative=c.relative)
+        off = self.off(drawn, real)
         self.log("L1", 255 * off)
         total = c.l1_weight * off
         if c.lip_weight or c.contrast != "none":

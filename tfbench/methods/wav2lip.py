@@ -64,7 +64,6 @@ from tfbench.methods._wav2lip_nets import (
     load_generator,
     masked,
     quality_losses,
-    weighted_l1,
 )
 from tfbench.methods.base import given
 from tfbench.nets.bundle import load_network
@@ -268,7 +267,7 @@ class Wav2Lip(LipMethod):
         real, drawn = self._pair(batch)
         sync = c.sync_weight if self.syncing else 0.0
         adversarial = c.adversarial_weight if self.global_step >= c.adversarial_from else 0.0
-        off = weighted_l1(drawn, real, c.mouth_weight, relative=c.relative)
+        off = self.off(drawn, real)
         self.log("L1", 255 * off)
         total = (1 - sync - adversarial) * off
         if sync:
