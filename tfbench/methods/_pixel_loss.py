@@ -86,7 +86,10 @@ def unlike(drawn: Tensor, real: Tensor) -> Tensor:
 
 
 def _around(x: Tensor) -> Tensor:
-    return F.avg_pool2d(x, SPOT, 1, SPOT // 2, count_include_pad=False)
+    """Means of (n, c, S, S) over squares; a convolution is many times faster than pooling."""
+    flat = x.new_ones(x.shape[1], 1, SPOT, SPOT)
+    sums = F.conv2d(x, flat, padding=SPOT // 2, groups=x.shape[1])
+    return sums / F.conv2d(torch.ones_like(x[:1, :1]), flat[:1], padding=SPOT // 2)
 
 
 def draw_gains(rng: np.random.Generator, n: int) -> Tensor:
