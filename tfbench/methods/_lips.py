@@ -45,15 +45,14 @@ class LipConfig(MethodConfig):
         put_back: The "whole" face, or its "lower" half only, which is all that the generator does
             not see. Not in the papers.
         mouth_weight: How much more absolute differences count in the middle of the mouth; their
-            mean weight stays 1. Held-out clips are measured without. Not in the papers.
+            mean weight stays 1. Not in the papers.
         augment: Whether faces are mirrored, and made darker, down to a third, or a little lighter,
             those that show the person alike. Not in the papers.
         relative: Whether absolute differences are divided by how bright a face is around its mouth:
             those of dark faces are small, and a network that learns for minutes passes over them.
-            Held-out clips are measured without. Not in the papers.
+            Not in the papers.
         structure_weight: Of the structural dissimilarity that is added to absolute differences, so
-            that lips are not drawn as the mean of where they may be. Held-out clips are measured
-            without. Not in the papers.
+            that lips are not drawn as the mean of where they may be. Not in the papers.
     """
 
     every: Positive = 3000

@@ -48,7 +48,7 @@ def assessed(method: Any, clips: Sequence[Kept]) -> tuple[Figure, ...]:
 
 def _loss(row: dict[str, float], weights: SyncTalklipConfig) -> float:
     """Weigh what was measured of a clip, as if one window of it were drawn."""
-    loss = weights.l1_weight * row["L1"] / 255 + weights.lip_weight * row.get("lip loss", 0.0)
+    loss = weights.l1_weight * row["off"] + weights.lip_weight * row.get("lip loss", 0.0)
     if weights.contrast == "none":
         return loss
     # Equation 12 is a sum over drawn frames, the traditional loss a mean.
@@ -70,7 +70,8 @@ def _measured(method: Any, clip: Kept, number: int) -> dict[str, float]:
     video = put_back(batch["mouths"], nothing, batch["rows"][:0])
     true = _judged(method, batch, heard, method.on_device().see(video))
     marked = {f"{name}, true mouths": value for name, value in true.items()}
-    return {"L1": 255 * float(F.l1_loss(drawn, real)), **judged, **marked}
+    off, l1 = float(method.off(drawn, real)), 255 * float(F.l1_loss(drawn, real))
+    return {"off": off, "L1": l1, **judged, **marked}
 
 
 def _whole(method: Any, clip: Kept, number: int) -> dict[str, Tensor]:

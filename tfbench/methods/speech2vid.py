@@ -119,10 +119,9 @@ class Speech2VidConfig(MethodConfig):
         darken: Whether faces are made darker, down to a third, or a little lighter, stills alike.
             Not in the paper.
         relative: Whether absolute differences are divided by how bright a face is around its mouth:
-            those of dark faces are small. Held-out clips are measured without. Not in the paper.
+            those of dark faces are small. Not in the paper.
         structure_weight: Of the structural dissimilarity that is added to absolute differences, so
-            that lips are not drawn as the mean of where they may be. Held-out clips are measured
-            without. Not in the paper.
+            that lips are not drawn as the mean of where they may be. Not in the paper.
         smoothing: Frames over which the registering points are averaged. Not in the paper.
         blend: What is put into the picture: the "lower" half (Section 4.3) or the "whole" face.
     """
@@ -181,7 +180,7 @@ class Speech2Vid(Method):
         "generator": FaceGenerator,
         "sharpener": Deblur,
     }
-    monitor: ClassVar[str] = "L1"
+    monitor: ClassVar[str] = "loss"
     higher_is_better: ClassVar[bool] = False
     config: Speech2VidConfig
     generator: FaceGenerator
@@ -264,20 +263,24 @@ class Speech2Vid(Method):
         """Sum over pixels, mean over the batch (Equation 1), of both networks."""
         faces = batch["face"].float() / 255
         drawn = self.generator(batch["sound"], batch["stills"].float() / 255)
-        off = (drawn - faces).abs()
-        self.log("L1", 255 * off.mean())
-        if self.config.structure_weight:
-            off = off + self.config.structure_weight * unlike(drawn, faces)
-        off = off * self._weights_of_pixels()
-        if self.config.relative:
-            off = off * evened(faces, MOUTH_HEIGHT)[:, None, None, None]
+        self.log("L1", 255 * (drawn - faces).abs().mean())
         low, high = self.config.blur
         chosen = faces[: self.config.deblur_batch]
         share = torch.rand(len(chosen), device=chosen.device)
         blurred = gaussian_blur(chosen, (low + (high - low) * share) * chosen.shape[-1])
         sharpened = (self.sharpener(blurred) - chosen).abs().flatten(1)
         self.log("L1 of the sharpener", 255 * sharpened.mean())
-        return off.flatten(1).sum(1).mean() + sharpened.sum(1).mean()
+        return self._off(drawn, faces).flatten(1).sum(1).mean() + sharpened.sum(1).mean()
+
+    def _off(self, drawn: Tensor, faces: Tensor) -> Tensor:
+        """How far pixels are from the true ones, each with its weight: (B, 3, S, S)."""
+        off = (drawn - faces).abs()
+        if self.config.structure_weight:
+            off = off + self.config.structure_weight * unlike(drawn, faces)
+        off = off * self._weights_of_pixels()
+        if self.config.relative:
+            off = off * evened(faces, MOUTH_HEIGHT)[:, None, None, None]
+        return off
 
     def _weights_of_pixels(self) -> Tensor:
         c, side = self.config, self.generator.settings["size"]
@@ -301,8 +304,9 @@ class Speech2Vid(Method):
         With several `candidates`, from that which is most like it of those that training may take.
 
         Returns:
-            Mean absolute differences from the true faces, in gray levels: of what is drawn, of its
-            mouth region, after sharpening, and of the still in the place of it.
+            "loss", what the generator learns from, a mean over pixels; and mean absolute
+            differences from the true faces, in gray levels: of what is drawn, after sharpening, and
+            of the still in the place of it, each also of the lower half.
         """
         lower = self._lower()
         rows = []
@@ -319,9 +323,10 @@ class Speech2Vid(Method):
                 (still - true).abs(),
             )
             means = [o.mean() for o in off] + [o[..., lower].mean() for o in off]
-            rows.append([255 * float(mean) for mean in means])
+            loss = float(self._off(drawn, true).mean())
+            rows.append([loss, *(255 * float(mean) for mean in means)])
         whole = ["L1", "L1, sharpened", "L1 of the still"]
-        names = whole + [f"{name}, lower half" for name in whole]
+        names = ["loss", *whole, *(f"{name}, lower half" for name in whole)]
         columns = zip(*rows, strict=True)
         return tuple(Figure.mean(n, list(c)) for n, c in zip(names, columns, strict=True))
 

@@ -393,9 +393,9 @@ class SyncTalklip(LipMethod):
 
         Returns:
             "loss", the weighted sum of the next three as if one window were drawn: Eq. 13 without
-            discriminator and `mouth_weight`, and with F = 1, which learning does not move. It
-            stands on the clips that have a lip loss; where none has, it is measured without that
-            term, on all clips. "L1" in gray levels, every pixel alike; "lip loss", of the clips
+            discriminator, and with F = 1, which learning does not move. It stands on the clips that
+            have a lip loss; where none has, it is measured without that term, on all clips. "L1"
+            in gray levels, every pixel alike; "lip loss", of the clips
             that can be read; "contrastive loss" a frame, with F = 1; "own sound nearest", the
             share of frames whose f_v is nearer to their own f_a than to that of any other frame.
             The last three again, of the true mouths. "contrastive loss" and "own sound nearest"

@@ -315,8 +315,8 @@ class Wav2Lip(LipMethod):
         """Draw four windows of each clip; from the first good sync loss on, the expert counts.
 
         Returns:
-            "loss", the weighted sum of the next two as if the expert counted; "L1" in gray levels;
-            "sync loss"; and that of the true faces.
+            "loss", what is learned from, without discriminator and as if the expert counted; "L1"
+            in gray levels, every pixel alike; "sync loss"; and that of the true faces.
         """
         share, rows = self.config.sync_weight, []
         for clip in clips:
@@ -326,9 +326,9 @@ class Wav2Lip(LipMethod):
             windows = [self.window(clip, *pair) for pair in zip(starts, others, strict=True)]
             batch = {name: value.to(self.device) for name, value in self.collate(windows).items()}
             real, drawn = self._pair(batch)
-            off = float(F.l1_loss(drawn, real))
+            off, l1 = float(self.off(drawn, real)), 255 * float(F.l1_loss(drawn, real))
             sync, true = (float(self._sync_loss(batch["mel"], faces)) for faces in (drawn, real))
-            rows.append(((1 - share) * off + share * sync, 255 * off, sync, true))
+            rows.append(((1 - share) * off + share * sync, l1, sync, true))
         names = ("loss", "L1", "sync loss", "sync loss of true faces")
         columns = zip(*rows, strict=True)
         figures = tuple(Figure.mean(n, list(c)) for n, c in zip(names, columns, strict=True))
