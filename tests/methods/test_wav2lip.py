@@ -282,6 +282,19 @@ def test_an_expert_of_no_weight_measures_alone(expert: str, clips: list[Kept]):
     assert not made.syncing
 
 
+def test_what_is_held_out_is_measured_by_what_is_learned_from(expert: str, clips: list[Kept]):
+    learned = {"mouth_weight": 20.0, "structure_weight": 0.3, "relative": True}
+    made = training(expert, sync_weight=0.0, adversarial_weight=0.0, **learned).eval()
+    with torch.no_grad():
+        figures = {f.name: f.value for f in made.assess(clips[:1])}
+        n = clips[0].shapes["faces"][0] - 4
+        starts = [round(k * (n - 1) / 3) for k in range(4)]
+        windows = [made.window(clips[0], k, (k + n // 2) % n) for k in starts]
+        loss = float(made.loss(made.collate(windows)))
+    assert figures["loss"] == pytest.approx(loss, rel=1e-5)
+    assert figures["loss"] > figures["L1"] / 255
+
+
 def test_the_expert_is_neither_trained_nor_saved(expert: str, clips: list[Kept]):
     made = training(expert)
     made.syncing = True
