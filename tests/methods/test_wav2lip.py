@@ -37,7 +37,7 @@ from tfbench.methods._wav2lip_nets import (
     cross_entropy,
     load_discriminator,
     load_generator,
-    weighted_l1,
+    weighted_difference,
 )
 from tfbench.methods.wav2lip import Wav2Lip, Wav2LipConfig
 from tfbench.nets.color_syncnet import ColorSyncNet, cosine_loss
@@ -429,12 +429,14 @@ def test_settings_build_networks(name: str):
 def test_the_mouth_counts_more_and_the_mean_weight_is_one():
     real = torch.zeros(1, 3, SIDE, SIDE)
     everywhere = torch.full_like(real, 0.5)
-    assert float(weighted_l1(everywhere, real, 20)) == pytest.approx(0.5)
+    assert float(weighted_difference(everywhere, real, 20)) == pytest.approx(0.5)
     spots = {}
     for name, row in (("mouth", int(0.75 * SIDE)), ("eyes", int(0.3 * SIDE))):
         drawn = real.clone()
         drawn[..., row, SIDE // 2] = 1
-        spots[name] = float(weighted_l1(drawn, real, 20)) / float(weighted_l1(drawn, real, 0))
+        spots[name] = float(weighted_difference(drawn, real, 20)) / float(
+            weighted_difference(drawn, real, 0)
+        )
     assert spots["mouth"] > 5 > 1 > spots["eyes"]
 
 
@@ -444,7 +446,7 @@ def test_dark_faces_count_as_much_as_light_ones(relative: bool, wanted: float):
     dark = 0.4 * light
     real = torch.cat([light, dark])
     losses = [
-        float(weighted_l1(torch.cat(drawn), real, 20, relative=relative))
+        float(weighted_difference(torch.cat(drawn), real, 20, relative=relative))
         for drawn in ((0.9 * light, dark), (light, 0.9 * dark))
     ]
     assert losses[1] / sum(losses) == pytest.approx(wanted, rel=1e-3)

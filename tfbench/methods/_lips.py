@@ -12,7 +12,7 @@ from pydantic import Field
 from tfbench.evaluators.base import NonNegative, Positive
 from tfbench.evaluators.color_syncnet import TalkingFace
 from tfbench.methods._editing import soft_edge
-from tfbench.methods._wav2lip_nets import QualityDiscriminator, weighted_l1
+from tfbench.methods._wav2lip_nets import QualityDiscriminator, weighted_difference
 from tfbench.methods.base import Method, MethodConfig
 
 if TYPE_CHECKING:
@@ -101,9 +101,9 @@ class LipMethod(Method):
         return TalkingFace(self.net.side, self.net.smooth, self.net.below)
 
     def off(self, drawn: Tensor, real: Tensor) -> Tensor:
-        """How far faces (..., 3, S, S), 0 to 1, are from the true ones: (), see `weighted_l1`."""
+        """How far faces (..., 3, S, S), 0 to 1, are from the true ones: (), see `weighted_difference`."""
         c = self.config
-        return weighted_l1(
+        return weighted_difference(
             drawn, real, c.mouth_weight, relative=c.relative, structure=c.structure_weight
         )
 

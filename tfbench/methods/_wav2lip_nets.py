@@ -279,7 +279,7 @@ class QualityDiscriminator(nn.Module):
         return real.flatten()
 
 
-def weighted_l1(
+def weighted_difference(
     drawn: Tensor,
     real: Tensor,
     mouth_weight: float,
@@ -287,7 +287,7 @@ def weighted_l1(
     relative: bool = False,
     structure: float = 0.0,
 ) -> Tensor:
-    """Compute the mean absolute difference, in which pixels of the mouth count more.
+    """Compute the mean difference of pixels, in which those of the mouth count more.
 
     Args:
         drawn: float (..., 3, S, S), talking faces.
