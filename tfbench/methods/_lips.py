@@ -101,7 +101,7 @@ class LipMethod(Method):
         return TalkingFace(self.net.side, self.net.smooth, self.net.below)
 
     def off(self, drawn: Tensor, real: Tensor) -> Tensor:
-        """How far faces (..., 3, S, S), 0 to 1, are from the true ones: (), see `weighted_difference`."""
+        """How far faces (..., 3, S, S), 0 to 1, are from true ones; see `weighted_difference`."""
         c = self.config
         return weighted_difference(
             drawn, real, c.mouth_weight, relative=c.relative, structure=c.structure_weight
