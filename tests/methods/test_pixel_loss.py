@@ -6,6 +6,7 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from tfbench.methods._pixel_loss import evened, unlike
+from tfbench.methods._wav2lip_nets import weighted_difference
 
 
 def faces(seed: int) -> Tensor:
@@ -57,3 +58,28 @@ def test_weights_of_faces_fall_with_their_brightness():
     weights = evened(torch.cat([light, 0.25 * light]), 0.75)
     assert float(weights.mean()) == pytest.approx(1.0)
     torch.testing.assert_close(weights[2:], 4 * weights[:2])
+
+
+def test_the_mouth_counts_more_and_the_mean_weight_is_one():
+    real = torch.zeros(1, 3, 24, 24)
+    everywhere = torch.full_like(real, 0.5)
+    assert float(weighted_difference(everywhere, real, 20)) == pytest.approx(0.5)
+    spots = {}
+    for name, row in (("mouth", int(0.75 * 24)), ("eyes", int(0.3 * 24))):
+        drawn = real.clone()
+        drawn[..., row, 12] = 1
+        weighed, plain = (float(weighted_difference(drawn, real, w)) for w in (20, 0))
+        spots[name] = weighed / plain
+    assert spots["mouth"] > 5 > 1 > spots["eyes"]
+
+
+@pytest.mark.parametrize(("relative", "wanted"), [(False, 0.4 / 1.4), (True, 0.5)])
+def test_dark_faces_count_as_much_as_light_ones(relative: bool, wanted: float):
+    light = torch.rand(1, 3, 24, 24, generator=torch.Generator().manual_seed(0)) / 2 + 0.5
+    dark = 0.4 * light
+    real = torch.cat([light, dark])
+    losses = [
+        float(weighted_difference(torch.cat(drawn), real, 20, relative=relative))
+        for drawn in ((0.9 * light, dark), (light, 0.9 * dark))
+    ]
+    assert losses[1] / sum(losses) == pytest.approx(wanted, rel=1e-3)

@@ -44,6 +44,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tfbench.core.errors import ConfigError, InputError
 from tfbench.core.types import Need
@@ -277,7 +278,7 @@ class SyncTalklip(LipMethod):
         heard = self.hearing(batch["sound"], batch["padding"])
         real, drawn = self._pair(batch, heard)
         off = self.off(drawn, real)
-        self.log("L1", 255 * off)
+        self.log("L1", 255 * F.l1_loss(drawn.detach(), real))
         total = c.l1_weight * off
         if c.lip_weight or c.contrast != "none":
             total = total + self._stream_loss(batch, heard, drawn)
@@ -395,11 +396,11 @@ class SyncTalklip(LipMethod):
             "loss", the weighted sum of the next three as if one window were drawn: Eq. 13 without
             discriminator, and with F = 1, which learning does not move. It stands on the clips that
             have a lip loss; where none has, it is measured without that term, on all clips. "L1"
-            in gray levels, every pixel alike; "lip loss", of the clips
-            that can be read; "contrastive loss" a frame, with F = 1; "own sound nearest", the
-            share of frames whose f_v is nearer to their own f_a than to that of any other frame.
-            The last three again, of the true mouths. "contrastive loss" and "own sound nearest"
-            are missing where the audio encoder began with another expert than the one that sees.
+            in gray levels, every pixel alike; "lip loss", of the clips that can be read;
+            "contrastive loss" a frame, with F = 1; "own sound nearest", the share of frames whose
+            f_v is nearer to their own f_a than to that of any other frame. The last three again, of
+            the true mouths. "contrastive loss" and "own sound nearest" are missing where the audio
+            encoder began with another expert than the one that sees.
         """
         return assessed(self, clips)
 

@@ -268,7 +268,7 @@ class Wav2Lip(LipMethod):
         sync = c.sync_weight if self.syncing else 0.0
         adversarial = c.adversarial_weight if self.global_step >= c.adversarial_from else 0.0
         off = self.off(drawn, real)
-        self.log("L1", 255 * off)
+        self.log("L1", 255 * F.l1_loss(drawn.detach(), real))
         total = (1 - sync - adversarial) * off
         if sync:
             out_of_sync = self._sync_loss(batch["mel"], drawn)
