@@ -160,6 +160,30 @@ def test_layers_compute_in_the_precision_that_is_asked_for(tmp_path: Path):
         torch.testing.assert_close(rounded[name], value, rtol=0.1, atol=0.05)
 
 
+def test_batch_normalisation_is_fixed_from_the_step_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    free, loss = [], Line.loss
+
+    def begin(self: Line, config: LineConfig | None = None) -> None:
+        super(Line, self).__init__(config)
+        self.net = Weight(8)
+        self.norm = torch.nn.BatchNorm1d(8)
+
+    def seen(self: Line, batch: torch.Tensor) -> torch.Tensor:
+        free.append([self.norm.training, self.net.line[1].training])
+        return loss(self, batch)
+
+    monkeypatch.setattr(Line, "__init__", begin)
+    monkeypatch.setattr(Line, "loss", seen)
+    run(tmp_path / "run", fix_norm=4)
+    # Measurements and rounds of three steps lie between; what drops out goes on doing so.
+    assert free == [[k < 4, True] for k in range(9)]
+    free.clear()
+    run(tmp_path / "free")
+    assert free == [[True, True]] * 9
+
+
 def test_another_seed_gives_other_weights(tmp_path: Path):
     assert not same(weights(run(tmp_path / "a")), weights(run(tmp_path / "b", seed=1)))
 

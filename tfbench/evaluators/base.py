@@ -59,6 +59,9 @@ class TrainConfig:
             common.
         precision: Of the layers in a step: "32", or "bf16" where that does no harm; "auto" is the
             latter on a GPU. Some CPUs are faster with "bf16" too. Weights and sums stay at 32.
+        fix_norm: Step from which batch normalisation is trained with its running means, as it is
+            used afterwards; 0 for never. Means of a small batch are so noisy that a network does
+            not learn what is finer than they are.
     """
 
     steps: Positive = 10_000
@@ -74,6 +77,7 @@ class TrainConfig:
     seed: Annotated[int, Field(ge=0)] = 0
     half: Literal["all", "a", "b"] = "all"
     precision: Literal["auto", "32", "bf16"] = "auto"
+    fix_norm: Annotated[int, Field(ge=0)] = 0
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from pytorch_lightning import Callback, seed_everything
+from torch import nn
 
 from tfbench.core.errors import TrainingError
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from tfbench.evaluators.base import Figure, Kept, Trainee
 
-__all__ = ["FiniteLoss", "Measure", "Reseed", "StopInTime"]
+__all__ = ["FiniteLoss", "FixedNorm", "Measure", "Reseed", "StopInTime"]
 
 
 class Reseed(Callback):
@@ -59,6 +60,27 @@ class FiniteLoss(Callback):
                 f"the loss is {loss.item()} at step {trainer.global_step}; the last checkpoint is "
                 "kept: try a smaller lr, or clip=1, in a new run"
             )
+
+
+class FixedNorm(Callback):
+    """Lets batch normalisation train with its running means, as it is used afterwards.
+
+    Args:
+        start: Step from which it does; 0 for never.
+    """
+
+    def __init__(self, start: int) -> None:
+        self.start = start
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Fix them; every measurement and every round lets them go again."""
+        del batch, batch_idx
+        if 0 < self.start <= trainer.global_step:
+            for layer in pl_module.modules():
+                if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)):
+                    layer.eval()
 
 
 class StopInTime(Callback):

@@ -31,7 +31,7 @@ from tfbench.nets.bundle import read_record
 from tfbench.nets.frozen import channels_last
 from tfbench.preparation.clips import keep_clips
 from tfbench.training.bundle import write_bundle
-from tfbench.training.callbacks import FiniteLoss, Measure, Reseed, StopInTime
+from tfbench.training.callbacks import FiniteLoss, FixedNorm, Measure, Reseed, StopInTime
 from tfbench.training.data import Examples, half_of
 from tfbench.training.folder import RunFolder
 
@@ -232,7 +232,8 @@ def _callbacks(
     config: Any, trainee: Trainee, folder: RunFolder, measure: Measure
 ) -> list[Callback]:
     """Return the callbacks in the order in which they must run."""
-    callbacks: list[Callback] = [Reseed(config.seed), FiniteLoss(), measure]
+    fixed = FixedNorm(config.fix_norm)
+    callbacks: list[Callback] = [Reseed(config.seed), fixed, FiniteLoss(), measure]
     if config.ema:
         callbacks.append(WeightAveraging(avg_fn=_moving_average(config.ema)))
     if config.patience:
