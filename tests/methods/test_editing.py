@@ -98,6 +98,20 @@ def test_a_hard_edge_is_not_dark(detector):
     assert torch.equal(same, piece.frames)
 
 
+def test_fine_lines_stay_when_a_face_is_put_back(detector):
+    made = editor(of_still(identity=photograph().clone()), detector)
+    piece = next(made.pieces(1))
+    wave = lambda across: 128 + 100 * torch.sin(across * (2 * torch.pi / 5))  # noqa: E731
+    face = wave(torch.arange(SIZE)).expand(1, 3, SIZE, SIZE)
+    drawn = made.paste(piece, face, torch.ones(SIZE, SIZE))[0, 0]
+    y, x = (drawn != piece.frames[0, 0]).nonzero().T
+    across = piece.transforms[0, :3] @ torch.stack([x, y, torch.ones_like(x)]).float()
+    inside = (across > 2) & (across < SIZE - 3)
+    off = (drawn[y, x] - wave(across))[inside].abs()
+    # Straight lines between pixels leave 9.
+    assert inside.sum() > 1000 and off.mean() < 5
+
+
 def test_stills_that_show_nobody_come_from_the_source(detector):
     grey = torch.full_like(photograph(), 128)
     request = of_video(6, 0.2)

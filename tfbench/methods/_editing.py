@@ -279,7 +279,8 @@ def _paste(frame: Tensor, face: Tensor, matrix: Tensor, opacity: Tensor) -> None
     grid = (places * 2 / (size - 1) - 1).float()[None]
     # Opacity falls to nothing beyond the face; its colour must not fall with it.
     alpha = F.grid_sample(opacity[None, None], grid, "bilinear", "zeros", align_corners=True)[0]
-    colour = F.grid_sample(face[None], grid, "bilinear", "border", align_corners=True)[0]
+    # A face is seldom smaller than its place in the frame: straight lines between pixels blur it.
+    colour = F.grid_sample(face[None], grid, "bicubic", "border", align_corners=True)[0]
     window = frame[:, int(low[1]) : int(high[1]), int(low[0]) : int(high[0])]
     mixed = window.float() * (1 - alpha) + colour * alpha
     window.copy_(mixed.round().clamp(0, 255).to(torch.uint8))

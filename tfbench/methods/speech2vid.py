@@ -174,6 +174,7 @@ class Speech2Vid(Method):
     """
 
     name = "speech2vid"
+    version = "2"
     Config = Speech2VidConfig
     needs = frozenset({Need.SPEECH, Need.IDENTITY})
     PARTS: ClassVar[dict[str, type[torch.nn.Module]]] = {

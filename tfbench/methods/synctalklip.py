@@ -114,6 +114,7 @@ class SyncTalklip(LipMethod):
     """
 
     name = "synctalklip"
+    version = "2"
     Config = SyncTalklipConfig
     needs = frozenset({Need.SPEECH, Need.IDENTITY})
     PARTS: ClassVar[dict[str, type[nn.Module]]] = {"net": FaceGenerator, "hearing": SoundEncoder}
