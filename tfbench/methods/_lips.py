@@ -40,6 +40,9 @@ class LipConfig(MethodConfig):
         ends: Frames at either end of a clip from which the frame that shows the person is taken:
             where nobody speaks yet, or any more, the mouth is at rest, as in the first frame of a
             video; 0 takes it from anywhere. Not in the papers.
+        residual: Whether the generator draws what is added to what it sees: above to the face's
+            own upper half, below to the other picture of the person. Small networks that learn for
+            minutes draw a person's skin and lips as those of all people. Not in the papers.
         feather: Width of the soft edge with which a face is put back, as a share of its side; 0
             for a hard one. Not in the papers.
         put_back: The "whole" face, or its "lower" half only, which is all that the generator does
@@ -69,6 +72,7 @@ class LipConfig(MethodConfig):
     smooth: Positive = 5
     below: float = 0.05
     ends: Annotated[int, Field(ge=0)] = 0
+    residual: bool = False
     feather: Annotated[float, Field(ge=0, le=0.5)] = 0.06
     put_back: Literal["whole", "lower"] = "whole"
     mouth_weight: NonNegative = 0.0

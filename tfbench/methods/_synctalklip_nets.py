@@ -16,7 +16,13 @@ from torch import Tensor, nn
 
 from tfbench.core.errors import ConfigError
 from tfbench.core.types import FPS
-from tfbench.methods._wav2lip_nets import ENCODER, decoded, face_decoder, face_encoder
+from tfbench.methods._wav2lip_nets import (
+    ENCODER,
+    coloured,
+    decoded,
+    face_decoder,
+    face_encoder,
+)
 from tfbench.nets.av_syncnet import AVSyncNet, from_reader
 from tfbench.nets.avhubert import (
     STACK,
@@ -64,6 +70,7 @@ class FaceGenerator(nn.Module):
         smooth: What it is fed: frames over which the face's box is averaged.
         below: Room below the face's box, as a share of its height.
         decoder_width: As `width`, of the decoder.
+        residual: Whether what is drawn is added to what is seen; see `coloured`.
 
     Attributes:
         settings: The arguments.
@@ -80,6 +87,7 @@ class FaceGenerator(nn.Module):
         smooth: int = 5,
         below: float = 0.05,
         decoder_width: int = 16,
+        residual: bool = False,
     ) -> None:
         super().__init__()
         self.settings: dict[str, Any] = {
@@ -89,8 +97,10 @@ class FaceGenerator(nn.Module):
             "smooth": smooth,
             "below": below,
             "decoder_width": decoder_width,
+            "residual": residual,
         }
-        self.side, self.smooth, self.below = side, smooth, below
+        self.side, self.residual = side, residual
+        self.smooth, self.below = smooth, below
         heard = deepest(width, most)
         self.face_encoder_blocks = face_encoder(width, most, side)
         self.face_decoder_blocks, self.output_block = face_decoder(
@@ -109,10 +119,8 @@ class FaceGenerator(nn.Module):
             (N, 3, side, side), 0 to 1.
         """
         x = heard[:, :, None, None]
-        drawn: Tensor = self.output_block(
-            decoded(self.face_encoder_blocks, self.face_decoder_blocks, faces, x)
-        )
-        return drawn
+        x = decoded(self.face_encoder_blocks, self.face_decoder_blocks, faces, x)
+        return coloured(self.output_block, x, faces, residual=self.residual)
 
 
 class SoundEncoder(nn.Module):

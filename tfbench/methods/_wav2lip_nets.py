@@ -26,6 +26,7 @@ __all__ = [
     "LipGenerator",
     "QualityDiscriminator",
     "cross_entropy",
+    "coloured",
     "decoded",
     "face_decoder",
     "face_encoder",
@@ -165,6 +166,29 @@ def decoded(encoder: nn.ModuleList, decoder: nn.ModuleList, faces: Tensor, x: Te
     return x
 
 
+def coloured(output: nn.Sequential, x: Tensor, faces: Tensor, *, residual: bool) -> Tensor:
+    """Turn the decoder's last map into faces.
+
+    Args:
+        output: Of `face_decoder`.
+        x: (B, channels, side, side), of `decoded`.
+        faces: (B, 6, side, side), what the generator sees.
+        residual: Whether colours are added to those faces: to the upper half of the first, to the
+            lower one of the second. In training they are not cut off below 0 and above 1, where
+            there would be no gradient.
+
+    Returns:
+        (B, 3, side, side).
+    """
+    if not residual:
+        drawn: Tensor = output(x)
+        return drawn
+    half = faces.shape[2] // 2
+    seen = torch.cat([faces[:, :3, :half], faces[:, 3:, half:]], 2)
+    drawn = seen + output[:-1](x)
+    return drawn if output.training else drawn.clamp(0, 1)
+
+
 class LipGenerator(nn.Module):
     """Draws a face whose lips fit the sound; the defaults are the published network.
 
@@ -176,6 +200,7 @@ class LipGenerator(nn.Module):
         below: Room below the face's box, as a share of its height.
         lead: Frames by which a frame's sound begins before it.
         decoder_width: As `width`, of the decoder.
+        residual: Whether what is drawn is added to what is seen; see `coloured`.
 
     Attributes:
         settings: The arguments.
@@ -193,6 +218,7 @@ class LipGenerator(nn.Module):
         below: float = 0.05,
         lead: int = 0,
         decoder_width: int = 16,
+        residual: bool = False,
     ) -> None:
         super().__init__()
         self.settings: dict[str, Any] = {
@@ -203,9 +229,10 @@ class LipGenerator(nn.Module):
             "below": below,
             "lead": lead,
             "decoder_width": decoder_width,
+            "residual": residual,
         }
         self.side, self.lead = side, lead
-        self.smooth, self.below = smooth, below
+        self.smooth, self.below, self.residual = smooth, below, residual
         self.face_encoder_blocks = face_encoder(width, most, side)
         self.audio_encoder = sound_tower([min(width * m, most) for m in SOUND], (2, 2, 2, 1))
         self.face_decoder_blocks, self.output_block = face_decoder(
@@ -224,10 +251,8 @@ class LipGenerator(nn.Module):
             (B, 3, side, side), 0 to 1.
         """
         x = self.audio_encoder(mel)
-        drawn: Tensor = self.output_block(
-            decoded(self.face_encoder_blocks, self.face_decoder_blocks, faces, x)
-        )
-        return drawn
+        x = decoded(self.face_encoder_blocks, self.face_decoder_blocks, faces, x)
+        return coloured(self.output_block, x, faces, residual=self.residual)
 
 
 class QualityDiscriminator(nn.Module):

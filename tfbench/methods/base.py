@@ -266,18 +266,18 @@ class Method(Generator, Trainee):
         self._weights = {name: frozen.sha256 for name, frozen in loaded.items()}
         self.supervisors = tuple(sorted({*self.supervisors, *record["supervisors"]}))
         if folder.parent == SHIPPED:
-            self._refuse_other_settings(source, record["parts"])
+            self._refuse_other_settings(source, {name: f.module for name, f in loaded.items()})
         self.adopt({name: channels_last(f.module.requires_grad_()) for name, f in loaded.items()})
 
-    def _refuse_other_settings(self, source: str, parts: Mapping[str, Any]) -> None:
+    def _refuse_other_settings(self, source: str, shipped: Mapping[str, Any]) -> None:
         """Refuse shipped networks that are not those that the settings describe."""
         for name, net in self.parts().items():
             asked: dict[str, Any] = net.settings  # type: ignore[assignment]
-            there = parts[name]["settings"]
+            there = shipped[name].settings
             for key, value in asked.items():
-                if value != there.get(key):
+                if value != there[key]:
                     raise ConfigError(
-                        f"the shipped weights {source} have {key} = {there.get(key)}, asked for is "
+                        f"the shipped weights {source} have {key} = {there[key]}, asked for is "
                         f"{value}; train it with `tfbench train` and give weights=RUN/bundle"
                     )
 
