@@ -223,6 +223,33 @@ def test_what_is_held_out_is_measured_by_what_is_learned_from(expert: str, clips
     assert figures["loss"] > figures["L1"] / 255
 
 
+def test_from_a_step_on_the_generator_adds_to_what_it_sees(
+    expert: str, clips: list[Kept], monkeypatch: pytest.MonkeyPatch
+):
+    step = [0]
+    monkeypatch.setattr(Wav2Lip, "global_step", property(lambda _: step[0]))
+    made, adds = training(expert, residual_from=2), []
+    for step[0] in range(3):
+        made.on_train_batch_start(None, 0)
+        adds.append(made.net.settings["residual"])
+    assert adds == [False, False, True]
+    given = batch(made, clips)
+    _, drawn = made._pair(given)
+    seen = given["reference"].float() / 255
+    assert torch.equal(drawn[..., SIDE // 2 :, :], seen[..., SIDE // 2 :, :])
+    # It goes on with what it has learnt, after a pause too.
+    checkpoint: dict = {}
+    made.on_save_checkpoint(checkpoint)
+    again = training(expert, residual_from=2)
+    again.on_load_checkpoint(checkpoint)
+    for one in (made, again):
+        one.net.output_block[1].weight.data.fill_(1)
+        step[0] = 3
+        one.on_train_batch_start(None, 0)
+        assert one.net.settings["residual"]
+        assert bool((one.net.output_block[1].weight == 1).all())
+
+
 def test_the_expert_is_neither_trained_nor_saved(expert: str, clips: list[Kept]):
     made = training(expert)
     made.syncing = True

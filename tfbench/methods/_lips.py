@@ -12,7 +12,11 @@ from pydantic import Field
 from tfbench.evaluators.base import NonNegative, Positive
 from tfbench.evaluators.color_syncnet import TalkingFace
 from tfbench.methods._editing import soft_edge
-from tfbench.methods._wav2lip_nets import QualityDiscriminator, weighted_difference
+from tfbench.methods._wav2lip_nets import (
+    QualityDiscriminator,
+    begin_residual,
+    weighted_difference,
+)
 from tfbench.methods.base import Method, MethodConfig
 
 if TYPE_CHECKING:
@@ -40,9 +44,11 @@ class LipConfig(MethodConfig):
         ends: Frames at either end of a clip from which the frame that shows the person is taken:
             where nobody speaks yet, or any more, the mouth is at rest, as in the first frame of a
             video; 0 takes it from anywhere. Not in the papers.
-        residual: Whether the generator draws what is added to what it sees: above to the face's
-            own upper half, below to the other picture of the person. Small networks that learn for
-            minutes draw a person's skin and lips as those of all people. Not in the papers.
+        residual_from: Step from which the generator draws what is added to what it sees, above to
+            the face's own upper half, below to the other picture of the person; 0 for never. Small
+            networks that learn for minutes draw a person's skin and lips as those of all people;
+            from the first step on they would learn the picture and not hear the sound. Not in the
+            papers.
         feather: Width of the soft edge with which a face is put back, as a share of its side; 0
             for a hard one. Not in the papers.
         put_back: The "whole" face, or its "lower" half only, which is all that the generator does
@@ -72,7 +78,7 @@ class LipConfig(MethodConfig):
     smooth: Positive = 5
     below: float = 0.05
     ends: Annotated[int, Field(ge=0)] = 0
-    residual: bool = False
+    residual_from: Annotated[int, Field(ge=0)] = 0
     feather: Annotated[float, Field(ge=0, le=0.5)] = 0.06
     put_back: Literal["whole", "lower"] = "whole"
     mouth_weight: NonNegative = 0.0
@@ -98,6 +104,25 @@ class LipMethod(Method):
         c, side = self.config, self.net.side
         if self.critic.settings["side"] != side:
             self.critic = QualityDiscriminator(c.critic_width, c.most, side)
+
+    @property
+    def begins_residual(self) -> bool:
+        """Whether `begin` makes a generator that adds: those that are yet to be trained do not."""
+        return self.config.residual_from > 0 and self.config.weights != ""
+
+    def on_train_batch_start(self, _batch: Any, _number: int) -> None:
+        """Let the generator add to what it sees, when it is time."""
+        due = 0 < self.config.residual_from <= self.global_step
+        if due and not self.net.settings["residual"]:
+            begin_residual(self.net)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Note whether the generator adds to what it sees."""
+        checkpoint["residual"] = self.net.settings["residual"]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on as it was."""
+        self.net.settings["residual"] = checkpoint["residual"]
 
     @property
     def crop(self) -> TalkingFace:

@@ -99,8 +99,7 @@ class FaceGenerator(nn.Module):
             "decoder_width": decoder_width,
             "residual": residual,
         }
-        self.side, self.residual = side, residual
-        self.smooth, self.below = smooth, below
+        self.side, self.smooth, self.below = side, smooth, below
         heard = deepest(width, most)
         self.face_encoder_blocks = face_encoder(width, most, side)
         self.face_decoder_blocks, self.output_block = face_decoder(
@@ -120,7 +119,7 @@ class FaceGenerator(nn.Module):
         """
         x = heard[:, :, None, None]
         x = decoded(self.face_encoder_blocks, self.face_decoder_blocks, faces, x)
-        return coloured(self.output_block, x, faces, residual=self.residual)
+        return coloured(self.output_block, x, faces, residual=self.settings["residual"])
 
 
 class SoundEncoder(nn.Module):

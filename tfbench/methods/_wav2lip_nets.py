@@ -26,6 +26,7 @@ __all__ = [
     "LipGenerator",
     "QualityDiscriminator",
     "cross_entropy",
+    "begin_residual",
     "coloured",
     "decoded",
     "face_decoder",
@@ -189,6 +190,14 @@ def coloured(output: nn.Sequential, x: Tensor, faces: Tensor, *, residual: bool)
     return drawn if output.training else drawn.clamp(0, 1)
 
 
+def begin_residual(net: Any) -> None:
+    """Let a generator add to what it sees from now on, and at first nothing."""
+    net.settings["residual"] = True
+    last = net.output_block[1]
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+
+
 class LipGenerator(nn.Module):
     """Draws a face whose lips fit the sound; the defaults are the published network.
 
@@ -232,7 +241,7 @@ class LipGenerator(nn.Module):
             "residual": residual,
         }
         self.side, self.lead = side, lead
-        self.smooth, self.below, self.residual = smooth, below, residual
+        self.smooth, self.below = smooth, below
         self.face_encoder_blocks = face_encoder(width, most, side)
         self.audio_encoder = sound_tower([min(width * m, most) for m in SOUND], (2, 2, 2, 1))
         self.face_decoder_blocks, self.output_block = face_decoder(
@@ -252,7 +261,7 @@ class LipGenerator(nn.Module):
         """
         x = self.audio_encoder(mel)
         x = decoded(self.face_encoder_blocks, self.face_decoder_blocks, faces, x)
-        return coloured(self.output_block, x, faces, residual=self.residual)
+        return coloured(self.output_block, x, faces, residual=self.settings["residual"])
 
 
 class QualityDiscriminator(nn.Module):

@@ -128,7 +128,7 @@ class SyncTalklip(LipMethod):
         """Make generator and discriminator; the audio encoder is of the expert's sizes."""
         c = self.config
         sizes = (c.width, c.most, c.side, c.smooth, c.below, c.decoder_width)
-        self.net = FaceGenerator(*sizes, c.residual)
+        self.net = FaceGenerator(*sizes, self.begins_residual)
         self.hearing = Unheard()
         self.critic = QualityDiscriminator(c.critic_width, c.most, c.side)
         self.scale = Scale(c.most_scale)

@@ -140,7 +140,7 @@ class Wav2Lip(LipMethod):
         """Make the generator and the discriminator; the latter is not part of a bundle."""
         c = self.config
         sizes = (c.width, c.most, c.side, c.smooth, c.below, c.lead, c.decoder_width)
-        self.net = LipGenerator(*sizes, c.residual)
+        self.net = LipGenerator(*sizes, self.begins_residual)
         self.critic = QualityDiscriminator(c.critic_width, c.most, c.side)
         self.syncing = False
 
@@ -339,10 +339,12 @@ class Wav2Lip(LipMethod):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Note whether the expert counts."""
+        super().on_save_checkpoint(checkpoint)
         checkpoint["syncing"] = self.syncing
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on as it was."""
+        super().on_load_checkpoint(checkpoint)
         self.syncing = checkpoint["syncing"]
 
     # Generation
