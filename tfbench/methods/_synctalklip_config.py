@@ -30,6 +30,9 @@ class SyncTalklipConfig(LipConfig):
         expert: The frozen AV-SyncNet: `av_syncnet.<variant>`, or the folder of a bundle; "" for
             none, which trains nothing.
         landmarks: Variant of `tfbench.nets.landmarks` by which mouths are found; the expert's.
+        faces_from: A bundle of `wav2lip` of the same sizes, shipped or the folder of one, with
+            whose layers for faces the generator begins; "" for random ones. `init` goes before it.
+            Not in the paper.
         encoder_from: Where the audio encoder begins: with that of `init`, where there is one, or
             with the "expert" always. The linear layer behind it stays that of `init`, where its
             shape fits.
@@ -61,6 +64,7 @@ class SyncTalklipConfig(LipConfig):
     batch: Positive = 8
     expert: str = "av_syncnet.large_lrs2"
     landmarks: str = "dlib68"
+    faces_from: str = ""
     encoder_from: Literal["init", "expert"] = "init"
     encoder_rate: NonNegative = 1.0
     window: Annotated[int, Field(ge=1, lt=SHORTEST)] = 5

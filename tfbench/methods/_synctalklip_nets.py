@@ -18,11 +18,13 @@ from tfbench.core.errors import ConfigError
 from tfbench.core.types import FPS
 from tfbench.methods._wav2lip_nets import (
     ENCODER,
+    LipGenerator,
     coloured,
     decoded,
     face_decoder,
     face_encoder,
 )
+from tfbench.methods.base import bundle_folder
 from tfbench.nets.av_syncnet import AVSyncNet, from_reader
 from tfbench.nets.avhubert import (
     STACK,
@@ -31,7 +33,7 @@ from tfbench.nets.avhubert import (
     EncoderSettings,
     audio_features,
 )
-from tfbench.nets.bundle import load_network
+from tfbench.nets.bundle import load_network, load_part, read_record
 from tfbench.nets.frozen import Frozen
 
 if TYPE_CHECKING:
@@ -203,6 +205,37 @@ class Unheard(nn.Module):
 
     settings: ClassVar[dict[str, Any]] = {}
     audio_map = None
+
+
+def take_faces(net: FaceGenerator, source: str) -> tuple[str, ...]:
+    """Let a generator begin with the layers that see and draw faces of one of Wav2Lip's.
+
+    Args:
+        net: The generator.
+        source: Name of a shipped bundle of `wav2lip`, or the folder of one.
+
+    Returns:
+        The supervisors of that one.
+
+    Raises:
+        ConfigError: It is a bundle of another network, or of other sizes.
+        MissingAsset: It is not here.
+    """
+    folder = bundle_folder(source)
+    record = read_record(folder / "bundle.json")
+    if record["name"] != "wav2lip":
+        raise ConfigError(f"faces_from is a bundle of wav2lip; {source} is one of {record['name']}")
+    taken: LipGenerator = load_part(folder, record, "net", lambda s: LipGenerator(**s)).module
+    for key in net.settings.keys() - {"residual"}:
+        if net.settings[key] != taken.settings[key]:
+            raise ConfigError(
+                f"faces_from={source} has {key} = {taken.settings[key]}, asked for is "
+                f"{net.settings[key]}; set {key}, or take a wav2lip that was trained with it"
+            )
+    state = taken.state_dict()
+    net.load_state_dict({name: state[name] for name in net.state_dict()})
+    net.settings["residual"] = taken.settings["residual"]
+    return tuple(record["supervisors"])
 
 
 def load_expert(name: str, landmarks: str) -> Frozen[AVSyncNet]:

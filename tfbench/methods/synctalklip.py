@@ -82,6 +82,7 @@ from tfbench.methods._synctalklip_nets import (
     deepest,
     load_expert,
     place_of,
+    take_faces,
 )
 from tfbench.methods._wav2lip_nets import (
     QualityDiscriminator,
@@ -190,7 +191,7 @@ class SyncTalklip(LipMethod):
         self.expert.to(self.device)
 
     def gather(self) -> None:
-        """Load the expert, and note it as a supervisor.
+        """Load the expert, and note it as a supervisor; take faces, where that is asked for.
 
         It is noted also where it judges nothing: the audio encoder begins as its own, and by the
         note a later training tells whose features those of a bundle are.
@@ -199,6 +200,8 @@ class SyncTalklip(LipMethod):
             ConfigError: Features of another expert's encoder would be compared with the expert's.
         """
         c, expert = self.config, self.expert.module
+        if c.faces_from and not c.init:
+            self.supervisors += take_faces(self.net, c.faces_from)
         self.akin = (
             isinstance(self.hearing, Unheard)
             or c.encoder_from == "expert"

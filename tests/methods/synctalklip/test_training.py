@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tests.methods.faces import of_still
 from tests.methods.synctalklip.helpers import (
     GENERATOR,
     SIDE,
@@ -22,7 +21,7 @@ from tests.methods.synctalklip.helpers import (
     write_expert,
 )
 from tfbench.core.config import load_config
-from tfbench.core.errors import ConfigError, GenerationError, InputError, MissingAsset
+from tfbench.core.errors import ConfigError, InputError
 from tfbench.core.registry import parse_name, registry
 from tfbench.evaluators.base import Figure, Kept
 from tfbench.methods._synctalklip_data import Stretch, draw_stretch, excerpt, unread, varied
@@ -32,7 +31,6 @@ from tfbench.nets.av_syncnet import lip_loss, seeded
 from tfbench.nets.avhubert import normalised
 from tfbench.nets.bundle import load_network
 from tfbench.nets.frozen import state_sha256
-from tfbench.training.bundle import write_bundle
 
 
 def test_each_loss_trains_the_parts_that_the_paper_trains(expert: str, clips: list[Kept]):
@@ -404,75 +402,6 @@ def test_held_out_clips_that_cannot_be_read_stop_nothing(
     expected += 1.3e-4 * 5 * without["contrastive loss"].value
     assert without["loss"].value == pytest.approx(expected, rel=1e-5)
     assert without["loss"].n == 3
-
-
-def test_another_expert_is_refused(expert: str, tmp_path: Path):
-    with pytest.raises(ConfigError, match="must be an av_syncnet"):
-        training("syncnet.puppets")
-    with pytest.raises(MissingAsset):
-        training("av_syncnet.large_lrs2")
-    with pytest.raises(ConfigError, match="landmarks mediapipe478"):
-        training(expert, landmarks="mediapipe478")
-    net = seeded(1)
-    net.settings["reading"]["aligned"] = False
-    with pytest.raises(ConfigError, match="middle of the frame"):
-        training(write_expert(tmp_path, net))
-
-
-def test_training_begins_with_a_pretrained_generator(bundle: Path, expert: str, tmp_path: Path):
-    first = SyncTalklip(SyncTalklipConfig(weights=str(bundle)))
-    made = training(expert, init=str(bundle))
-    for name, value in first.parts()["net"].state_dict().items():
-        assert torch.equal(made.net.state_dict()[name], value)
-    own = made.hearing.audio_map.weight
-    assert torch.equal(own, first.hearing.audio_map.weight)
-    # Of the encoder that is thrown away, the linear layer stays.
-    again = training(expert, init=str(bundle), encoder_from="expert")
-    assert torch.equal(again.hearing.audio_map.weight, own)
-    assert torch.equal(again.hearing.audio_map.bias, first.hearing.audio_map.bias)
-    with pytest.raises(GenerationError, match="no trained weights"):
-        made.check(of_still())
-    wider = write_expert(tmp_path, seeded(1, dim=32))
-    with pytest.raises(ConfigError, match=r"width 16.*width 32.*encoder_from=expert"):
-        training(wider, init=str(bundle))
-    assert training(wider, init=str(bundle), encoder_from="expert").hearing.dim == 32
-
-
-def test_an_encoder_of_another_expert_is_not_compared(
-    bundle: Path, expert: str, clips: list[Kept], tmp_path: Path
-):
-    other = write_expert(tmp_path, seeded(2))
-    with pytest.raises(ConfigError, match=r"was not trained with the expert.*encoder_from=expert"):
-        training(other, init=str(bundle))
-    made = training(other, init=str(bundle), encoder_from="expert")
-    sound = clips[0].array("sound")[None]
-    with torch.inference_mode():
-        heard = made.eval().hearing(sound)
-        torch.testing.assert_close(heard, made.expert.module.hear(sound))
-    # Both have trained it, and it is theirs.
-    assert set(made.supervisors) == {made.expert.sha256, training(expert).expert.sha256}
-    frozen = training(other, init=str(bundle), contrast_sound="frozen").eval()
-    alone = training(other, init=str(bundle), contrast="none").eval()
-    with torch.inference_mode():
-        assert not torch.allclose(frozen.hearing(sound), heard)
-        assert "own sound nearest" in {figure.name for figure in frozen.assess(clips[:1])}
-        assert "own sound nearest" not in {figure.name for figure in alone.assess(clips[:1])}
-    # A generator that nobody judged is told by the expert that its encoder began with.
-    silent = training(expert, contrast="none", lip_weight=0.0)
-    write_bundle(tmp_path / "alone", silent.eval(), {"config": {}}, ())
-    assert training(expert, init=str(tmp_path / "alone")).comparable
-    with pytest.raises(ConfigError, match="was not trained with the expert"):
-        training(other, init=str(tmp_path / "alone"))
-
-
-def test_an_encoder_that_is_left_as_it_is(expert: str, clips: list[Kept]):
-    made = training(expert, encoder_rate=0.0)
-    optimizer = made.configure_optimizers()["optimizer"]
-    owned = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    assert not any(id(p) in owned for p in made.hearing.encoder.parameters())
-    assert reached(made, made.loss(batch(made, clips))) == {"net", "audio_map", "critic", "scale"}
-    slower = training(expert, encoder_rate=0.5).configure_optimizers()["optimizer"]
-    assert {group["lr"] for group in slower.param_groups} == {1e-4, 5e-5}
 
 
 def test_the_user_types_it_as_the_paper_does():
