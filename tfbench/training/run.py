@@ -198,7 +198,8 @@ def _fit(
 ) -> Outcome:
     config = training.config
     last: list[tuple[Figure, ...]] = [()]
-    began_with = _began_with(getattr(config, "init", ""))
+    sources = (getattr(config, name, "") for name in ("init", "faces_from"))
+    began_with = _began_with(next(filter(None, sources), ""))
 
     def keep(step: int, figures: Sequence[Figure]) -> None:
         made_by = _made_by(training, kept, step) | began_with
