@@ -105,11 +105,6 @@ class LipMethod(Method):
         if self.critic.settings["side"] != side:
             self.critic = QualityDiscriminator(c.critic_width, c.most, side)
 
-    @property
-    def begins_residual(self) -> bool:
-        """Whether `begin` makes a generator that adds: those that are yet to be trained do not."""
-        return self.config.residual_from > 0 and self.config.weights != ""
-
     def on_train_batch_start(self, _batch: Any, _number: int) -> None:
         """Let the generator add to what it sees, when it is time."""
         due = 0 < self.config.residual_from <= self.global_step
@@ -123,6 +118,11 @@ class LipMethod(Method):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on as it was."""
         self.net.settings["residual"] = checkpoint["residual"]
+
+    def _refuse_other_settings(self, source: str, shipped: Mapping[str, Any]) -> None:
+        """Refuse them but for what training decides, whether the generator adds."""
+        self.net.settings["residual"] = shipped["net"].settings["residual"]
+        super()._refuse_other_settings(source, shipped)
 
     @property
     def crop(self) -> TalkingFace:

@@ -128,8 +128,7 @@ class SyncTalklip(LipMethod):
     def begin(self) -> None:
         """Make generator and discriminator; the audio encoder is of the expert's sizes."""
         c = self.config
-        sizes = (c.width, c.most, c.side, c.smooth, c.below, c.decoder_width)
-        self.net = FaceGenerator(*sizes, self.begins_residual)
+        self.net = FaceGenerator(c.width, c.most, c.side, c.smooth, c.below, c.decoder_width)
         self.hearing = Unheard()
         self.critic = QualityDiscriminator(c.critic_width, c.most, c.side)
         self.scale = Scale(c.most_scale)

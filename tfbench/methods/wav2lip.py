@@ -139,8 +139,7 @@ class Wav2Lip(LipMethod):
     def begin(self) -> None:
         """Make the generator and the discriminator; the latter is not part of a bundle."""
         c = self.config
-        sizes = (c.width, c.most, c.side, c.smooth, c.below, c.lead, c.decoder_width)
-        self.net = LipGenerator(*sizes, self.begins_residual)
+        self.net = LipGenerator(c.width, c.most, c.side, c.smooth, c.below, c.lead, c.decoder_width)
         self.critic = QualityDiscriminator(c.critic_width, c.most, c.side)
         self.syncing = False
 
