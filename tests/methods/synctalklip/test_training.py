@@ -428,7 +428,8 @@ def test_the_shipped_expert_supervises_tiny_and_none_is_refused():
     made = SyncTalklip(tiny)
     made.gather()
     # And what is noted with the faces of Wav2Lip that it begins with.
-    theirs = Wav2Lip(Wav2LipConfig(weights=tiny.faces_from)).supervisors
+    other = load_config(Wav2LipConfig, "methods", parse_name(tiny.faces_from), [])
+    theirs = Wav2Lip(other).supervisors
     assert set(made.supervisors) == {load_network("av_syncnet.puppets").sha256, *theirs}
     tiny = replace(tiny, expert="")
     with pytest.raises(ConfigError, match="none is named: train one with `tfbench train av_sync"):
