@@ -230,7 +230,8 @@ def take_faces(net: FaceGenerator, source: str) -> tuple[str, ...]:
         if net.settings[key] != taken.settings[key]:
             raise ConfigError(
                 f"faces_from={source} has {key} = {taken.settings[key]}, asked for is "
-                f"{net.settings[key]}; set {key}, or take a wav2lip that was trained with it"
+                f"{net.settings[key]}; set {key}, or take a wav2lip that was trained with it, or "
+                "faces_from= for random layers"
             )
     state = taken.state_dict()
     net.load_state_dict({name: state[name] for name in net.state_dict()})

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 __all__ = [
     "LipGenerator",
     "QualityDiscriminator",
-    "cross_entropy",
     "begin_residual",
     "coloured",
+    "cross_entropy",
     "decoded",
     "face_decoder",
     "face_encoder",

@@ -19,8 +19,8 @@ Deviations, each with its reason:
   checkpoint of the authors is fed as `inference.py` feeds it.
 - At the ends of the speech the sound goes on as silence, in training too; the reference leaves
   such windows out of training, and repeats the last whole chunk.
-- What is cut out: see `TalkingFace`. It is put back with a soft edge, `feather`; the reference
-  overwrites the whole box.
+- What is cut out: see `TalkingFace`. It is put back with a soft edge, `feather`, and by cubic
+  interpolation; the reference overwrites the whole box, and interpolates linearly.
 - Generator and discriminator share one Adam and one backward pass. The generator's loss passes
   through a copy of the discriminator without its gradients and the discriminator's loss through
   faces without theirs, so that each gets the gradient that it gets in two steps, and Adam treats
