@@ -18,6 +18,7 @@ from tfbench.core.types import Sample
 from tfbench.evaluators.base import Kept
 from tfbench.media.spectral import mfcc
 from tfbench.methods import base
+from tfbench.methods._residual import begin_residual
 from tfbench.methods._speech2vid_nets import FaceGenerator, begin_with_vgg_face, gaussian_blur
 from tfbench.methods.speech2vid import SOUND, Speech2Vid, Speech2VidConfig, sound_windows
 from tfbench.training.bundle import write_bundle
@@ -66,7 +67,8 @@ def test_the_papers_sizes():
     """112 x 112 in and out, features of 256, five stills on 15 channels (Sections 3.2 and 4.2)."""
     net = FaceGenerator(stills=5).eval()
     assert net.identity_encoder.conv1[0].weight.shape == (96, 15, 7, 7)
-    feature, *maps = net.look(torch.rand(1, 15, 112, 112))
+    still, feature, *maps = net.look(torch.rand(1, 15, 112, 112))
+    assert still.shape == (1, 3, 112, 112)
     assert feature.shape == (1, 256)
     assert [m.shape[1:] for m in maps] == [(256, 14, 14), (512, 7, 7)]
     assert net(torch.zeros(2, 12, 35), torch.rand(2, 15, 112, 112)).shape == (2, 3, 112, 112)
@@ -75,8 +77,21 @@ def test_the_papers_sizes():
 @pytest.mark.parametrize(("skips", "n"), [("none", 0), ("two", 2), ("early", 3)])
 def test_skips(skips: str, n: int):
     net = FaceGenerator(32, 1, (4,) * 5, (4,) * 5, 8, 8, 8, (8, 8, 4, 4), skips).eval()
-    assert len(net.look(torch.rand(1, 3, 32, 32))) == 1 + n
+    assert len(net.look(torch.rand(1, 3, 32, 32))) == 2 + n
     assert net(torch.zeros(1, 12, 35), torch.rand(1, 3, 32, 32)).shape == (1, 3, 32, 32)
+
+
+def test_a_residual_generator_adds_to_the_first_still():
+    net = FaceGenerator(32, 2, (4,) * 5, (4,) * 5, 8, 8, 8, (8, 8, 4, 4))
+    begin_residual(net)
+    sound, stills = torch.zeros(2, 12, 35), torch.rand(2, 6, 32, 32)
+    assert torch.equal(net(sound, stills), stills[:, :3])
+    again = FaceGenerator(**net.settings)
+    torch.nn.init.zeros_(again.colours.weight)
+    torch.nn.init.ones_(again.colours.bias)
+    # Beyond white a gradient still comes back; what is shown is cut off there.
+    assert torch.equal(again(sound, stills), stills[:, :3] + 1)
+    assert torch.equal(again.eval()(sound, stills), torch.ones(2, 3, 32, 32))
 
 
 class VGGM(torch.nn.Module):

@@ -13,10 +13,10 @@ from tests.nets.test_color_syncnet import (
     write_official,
 )
 from tfbench.core.errors import ConfigError
+from tfbench.methods._residual import begin_residual
 from tfbench.methods._wav2lip_nets import (
     LipGenerator,
     QualityDiscriminator,
-    begin_residual,
     cross_entropy,
     load_discriminator,
     load_generator,

@@ -12,12 +12,12 @@ from pydantic import Field
 from tfbench.evaluators.base import NonNegative, Positive
 from tfbench.evaluators.color_syncnet import TalkingFace
 from tfbench.methods._editing import soft_edge
+from tfbench.methods._residual import ResidualMethod
 from tfbench.methods._wav2lip_nets import (
     QualityDiscriminator,
-    begin_residual,
     weighted_difference,
 )
-from tfbench.methods.base import Method, MethodConfig
+from tfbench.methods.base import MethodConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,13 +87,14 @@ class LipConfig(MethodConfig):
     structure_weight: NonNegative = 0.0
 
 
-class LipMethod(Method):
+class LipMethod(ResidualMethod):
     """Base of these methods: the face that is cut out and put back, the discriminator, one Adam.
 
     A subclass sets `net`, the generator, which knows the `side`, `smooth` and `below` of its faces,
     and `critic` in `begin`.
     """
 
+    DRAWS = "net"
     config: LipConfig
     net: Any
     critic: QualityDiscriminator
@@ -104,25 +105,6 @@ class LipMethod(Method):
         c, side = self.config, self.net.side
         if self.critic.settings["side"] != side:
             self.critic = QualityDiscriminator(c.critic_width, c.most, side)
-
-    def on_train_batch_start(self, _batch: Any, _number: int) -> None:
-        """Let the generator add to what it sees, when it is time."""
-        due = 0 < self.config.residual_from <= self.global_step
-        if due and not self.net.settings["residual"]:
-            begin_residual(self.net)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Note whether the generator adds to what it sees."""
-        checkpoint["residual"] = self.net.settings["residual"]
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on as it was."""
-        self.net.settings["residual"] = checkpoint["residual"]
-
-    def _refuse_other_settings(self, source: str, shipped: Mapping[str, Any]) -> None:
-        """Refuse them but for what training decides, whether the generator adds."""
-        self.net.settings["residual"] = shipped["net"].settings["residual"]
-        super()._refuse_other_settings(source, shipped)
 
     @property
     def crop(self) -> TalkingFace:

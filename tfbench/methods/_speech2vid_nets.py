@@ -51,6 +51,8 @@ class FaceGenerator(nn.Module):
         seed_channels: Of the map that the two features become.
         decoder: Channels after each of the four transposed convolutions.
         skips: A key of `SKIPS`.
+        residual: Whether what is drawn is added to the (first) still. In training it is then not
+            cut off below 0 and above 1, where there would be no gradient.
 
     Raises:
         ConfigError: The size is no multiple of 16, or there is no such key.
@@ -67,6 +69,7 @@ class FaceGenerator(nn.Module):
         seed_channels: int = 512,
         decoder: Sequence[int] = (512, 256, 96, 64),
         skips: str = "two",
+        residual: bool = False,
     ) -> None:
         super().__init__()
         if size < 16 or size % 16 or skips not in SKIPS:
@@ -84,10 +87,16 @@ class FaceGenerator(nn.Module):
             "seed_channels": seed_channels,
             "decoder": list(decoder),
             "skips": skips,
+            "residual": residual,
         }
         self.audio_encoder = _AudioEncoder(audio, hidden, features)
         self.identity_encoder = _IdentityEncoder(size, 3 * stills, identity, hidden, features)
         self.decoder = _Decoder(size // 16, 2 * features, seed_channels, decoder, identity, skips)
+
+    @property
+    def colours(self) -> nn.Module:
+        """The last layer."""
+        return self.decoder.last
 
     def forward(self, sound: Tensor, stills: Tensor) -> Tensor:
         """Draw faces.
@@ -102,16 +111,23 @@ class FaceGenerator(nn.Module):
         return self.draw(sound, self.look(stills))
 
     def look(self, stills: Tensor) -> list[Tensor]:
-        """Compute the identity's feature and the maps that skip: once for a whole video."""
+        """Compute what `draw` needs of the stills, once for a whole video.
+
+        Returns:
+            The first still, the identity's feature and the maps that skip.
+        """
         feature, maps = self.identity_encoder(stills)
-        return [feature, *(maps[number] for number in SKIPS[self.settings["skips"]])]
+        return [stills[:, :3], feature, *(maps[k] for k in SKIPS[self.settings["skips"]])]
 
     def draw(self, sound: Tensor, looked: Sequence[Tensor]) -> Tensor:
         """Draw faces of what `look` gave, of one row or of as many as there are sounds."""
-        feature, *maps = (t.expand(len(sound), *t.shape[1:]) for t in looked)
+        still, feature, *maps = (t.expand(len(sound), *t.shape[1:]) for t in looked)
         joined = torch.cat([self.audio_encoder(sound[:, None]), feature], 1)
         drawn: Tensor = self.decoder(joined, maps)
-        return drawn
+        if not self.settings["residual"]:
+            return torch.sigmoid(drawn)
+        drawn = still + drawn
+        return drawn if self.training else drawn.clamp(0, 1)
 
 
 class _AudioEncoder(nn.Module):
@@ -196,7 +212,7 @@ class _Decoder(nn.Module):
         for stage, up in enumerate(self.ups):
             joined = given.get(self.joins.get(stage, 0))
             x = up(x if joined is None else torch.cat([x, joined], 1))
-        return torch.sigmoid(self.last(x))
+        return self.last(x)
 
 
 class Deblur(nn.Module):

@@ -108,6 +108,11 @@ class FaceGenerator(nn.Module):
             width, most, side, decoder_width, heard
         )
 
+    @property
+    def colours(self) -> nn.Module:
+        """The last layer."""
+        return self.output_block[1]
+
     def forward(self, heard: Tensor, faces: Tensor) -> Tensor:
         """Draw faces.
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = [
     "LipGenerator",
     "QualityDiscriminator",
-    "begin_residual",
     "coloured",
     "cross_entropy",
     "decoded",
@@ -190,14 +189,6 @@ def coloured(output: nn.Sequential, x: Tensor, faces: Tensor, *, residual: bool)
     return drawn if output.training else drawn.clamp(0, 1)
 
 
-def begin_residual(net: Any) -> None:
-    """Let a generator add to what it sees from now on, and at first nothing."""
-    net.settings["residual"] = True
-    last = net.output_block[1]
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
-
-
 class LipGenerator(nn.Module):
     """Draws a face whose lips fit the sound; the defaults are the published network.
 
@@ -247,6 +238,11 @@ class LipGenerator(nn.Module):
         self.face_decoder_blocks, self.output_block = face_decoder(
             width, most, side, decoder_width, min(width * SOUND[-1], most)
         )
+
+    @property
+    def colours(self) -> nn.Module:
+        """The last layer."""
+        return self.output_block[1]
 
     def forward(self, mel: Tensor, faces: Tensor) -> Tensor:
         """Draw faces.

@@ -45,6 +45,7 @@ from tfbench.media.windows import mfcc_columns
 from tfbench.methods._blending import PoissonBlend, face_region
 from tfbench.methods._editing import FaceEditor
 from tfbench.methods._pixel_loss import dimmed, draw_gains, evened, mouth_weights, unlike
+from tfbench.methods._residual import ResidualMethod
 from tfbench.methods._speech2vid_nets import (
     COLUMNS,
     Deblur,
@@ -52,7 +53,7 @@ from tfbench.methods._speech2vid_nets import (
     begin_with_vgg_face,
     gaussian_blur,
 )
-from tfbench.methods.base import Method, MethodConfig, given
+from tfbench.methods.base import MethodConfig, given
 from tfbench.nets.frozen import full_precision
 
 if TYPE_CHECKING:
@@ -122,6 +123,8 @@ class Speech2VidConfig(MethodConfig):
             those of dark faces are small. Not in the paper.
         structure_weight: Of the structural dissimilarity that is added to absolute differences, so
             that lips are not drawn as the mean of where they may be. Not in the paper.
+        residual_from: Step from which the generator draws what is added to the still, see
+            `LipConfig`; 0 for never. Not in the paper.
         smoothing: Frames over which the registering points are averaged. Not in the paper.
         blend: What is put into the picture: the "lower" half (Section 4.3) or the "whole" face.
     """
@@ -162,11 +165,12 @@ class Speech2VidConfig(MethodConfig):
     darken: bool = False
     relative: bool = False
     structure_weight: NonNegative = 0.0
+    residual_from: Annotated[int, Field(ge=0)] = 0
     smoothing: Positive = 5
     blend: Literal["lower", "whole"] = "lower"
 
 
-class Speech2Vid(Method):
+class Speech2Vid(ResidualMethod):
     """Draws each frame's face from a window of sound and stills.
 
     Args:
@@ -177,6 +181,7 @@ class Speech2Vid(Method):
     version = "2"
     Config = Speech2VidConfig
     needs = frozenset({Need.SPEECH, Need.IDENTITY})
+    DRAWS = "generator"
     PARTS: ClassVar[dict[str, type[torch.nn.Module]]] = {
         "generator": FaceGenerator,
         "sharpener": Deblur,

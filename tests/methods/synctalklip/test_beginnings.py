@@ -14,7 +14,7 @@ from tests.methods.synctalklip.helpers import (
 )
 from tfbench.core.errors import ConfigError, GenerationError, MissingAsset
 from tfbench.evaluators.base import Kept
-from tfbench.methods._wav2lip_nets import begin_residual
+from tfbench.methods._residual import begin_residual
 from tfbench.methods.synctalklip import SyncTalklip, SyncTalklipConfig
 from tfbench.methods.wav2lip import Wav2Lip, Wav2LipConfig
 from tfbench.nets.av_syncnet import seeded
