@@ -312,6 +312,23 @@ def test_it_begins_with_a_pretrained_encoder(clips, tmp_path: Path):
     assert all(torch.equal(v, given[k]) for k, v in own.items() if k != "mask_emb")
 
 
+def test_it_begins_with_another_av_syncnet_and_its_vocabulary(clips, tmp_path: Path):
+    source = trainee(clips)
+    write_bundle(tmp_path / "run" / "bundle", source, {}, ())
+    more = [kept(tmp_path, "quite other words", 2)]
+    made = trainee(more, init=str(tmp_path / "run" / "bundle"))
+    assert made.net.settings == source.net.settings
+    given = source.net.state_dict()
+    for name, value in made.net.state_dict().items():
+        # A bundle has half precision.
+        assert torch.allclose(value, given[name], atol=2e-3, rtol=2e-3), name
+    made.loss(batch_of(made, more)).backward()
+    assert not any(p is q for p in made.parameters() for q in source.parameters())
+    for changed in ({"align_kernel": 3}, {"decoder_ffn": 12}):
+        with pytest.raises(ConfigError, match=f"its {next(iter(changed))} is"):
+            trainee(init=str(tmp_path / "run" / "bundle"), **changed).gather()
+
+
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
@@ -366,7 +383,9 @@ def _write(net: torch.nn.Module, folder: Path) -> None:
 
 
 def test_another_network_is_no_beginning(clips):
-    with pytest.raises(ConfigError, match=r"init=syncnet\.grid holds no pre-trained AV-HuBERT"):
+    with pytest.raises(
+        ConfigError, match=r"init=syncnet\.grid holds no pre-trained AV-HuBERT and no AV"
+    ):
         trainee(clips, init="syncnet.grid")
 
 

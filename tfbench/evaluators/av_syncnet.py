@@ -63,7 +63,7 @@ from tfbench.nets.bundle import load_network
 from tfbench.nets.lipreader import ALPHABET
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from tfbench.core.types import Sample, Views
     from tfbench.evaluators.base import Kept
@@ -81,8 +81,9 @@ class AVSyncNetConfig(SpeechConfig):
 
     Attributes:
         init: What the encoder begins with: the bundle of a `tfbench train avhubert`, the name of
-            an official encoder, such as "avhubert_encoder.large", or "" for random weights. Its
-            sizes must be those given here.
+            an official encoder, such as "avhubert_encoder.large", or "" for random weights. Or what
+            the whole network begins with, its vocabulary too: an AV-SyncNet, such as
+            "av_syncnet.puppets", or the bundle of one. Its sizes must be those given here.
         lambda_lip: Weight of Equation 4.
         lambda_av: Weight of Equation 5.
         tau: The factor of Equation 5; 0 takes 1 / D.
@@ -137,6 +138,17 @@ class AVSyncNetConfig(SpeechConfig):
     decoder_scaled: bool = True
     beam: Positive = 5
 
+    def decoder(self) -> dict[str, Any]:
+        """Return the arguments of `DecoderSettings` that are set here."""
+        return {
+            "layers": self.decoder_layers,
+            "dim": self.decoder_dim,
+            "ffn": self.decoder_ffn,
+            "heads": self.decoder_heads,
+            "dropout": self.decoder_dropout,
+            "scaled": self.decoder_scaled,
+        }
+
     def __post_init__(self) -> None:
         if self.sound_first and not self.sound:
             raise ConfigError(
@@ -170,15 +182,25 @@ class AVSyncNetTrainee(SpeechTrainee):
     fitted: bool = False
 
     @cached_property
-    def beginning(self) -> PretrainedEncoder:
+    def beginning(self) -> PretrainedEncoder | AVSyncNet:
         """What `init` names.
 
         Raises:
             UnknownName: There is no such network.
-            ConfigError: It is no encoder, or one of another architecture.
+            ConfigError: It is neither of the two, or of another architecture.
             MissingAsset: Its file is not on this machine.
         """
-        return _pretrained(self.config.init, EncoderSettings(**self.config.encoder()))
+        c = self.config
+        found = _pretrained(c.init)
+        there, wanted = vars(found.encoder.settings), vars(EncoderSettings(**c.encoder()))
+        _refuse_another(c.init, {f: (there[f], wanted[f]) for f in ARCHITECTURE}, SIZES)
+        if isinstance(found, AVSyncNet):
+            both = {"align_kernel": (found.settings["align_kernel"], c.align_kernel)}
+            for name, value in c.decoder().items():
+                if name != "dropout":
+                    both[f"decoder_{name}"] = (found.settings["decoder"][name], value)
+            _refuse_another(c.init, both, list(both))
+        return found
 
     def gather(self) -> None:
         """Load what `init` names, if anything."""
@@ -207,25 +229,25 @@ class AVSyncNetTrainee(SpeechTrainee):
         refuse_without_words(clips)
         c = self.config
         texts = [_text(spelt(clip.facts["transcript"], clip.id)) for clip in clips]
-        decoder = {
-            "layers": c.decoder_layers,
-            "dim": c.decoder_dim,
-            "ffn": c.decoder_ffn,
-            "heads": c.decoder_heads,
-            "dropout": c.decoder_dropout,
-            "scaled": c.decoder_scaled,
-        }
+        begin = self.beginning if c.init else None
         reading = {"beam": c.beam, "landmarks": c.landmarks}
-        pieces = learn_pieces(texts, c.vocabulary, ALPHABET.strip())
-        self.adopt({"net": AVSyncNet(c.encoder(), decoder, pieces, c.align_kernel, reading)})
+        if isinstance(begin, AVSyncNet):
+            pieces = begin.settings["subwords"]
+        else:
+            pieces = learn_pieces(texts, c.vocabulary, ALPHABET.strip())
+        self.adopt({"net": AVSyncNet(c.encoder(), c.decoder(), pieces, c.align_kernel, reading)})
         self.fitted = True
-        if c.init:
+        if begin is None:
+            return
+        if isinstance(begin, AVSyncNet):
+            self.net.load_state_dict(begin.state_dict())
+        else:
             # A mask is of another width where features were masked, and nothing is masked here.
             own = {"mask_emb": self.net.encoder.mask_emb}
-            given = self.beginning.encoder.state_dict()
+            given = begin.encoder.state_dict()
             wanted = self.net.encoder.state_dict().keys()
             self.net.encoder.load_state_dict({key: given[key] for key in wanted} | own)
-            del self.beginning
+        del self.beginning
 
     def adopt(self, parts: Any) -> None:
         """Take a network, and make the layers that only help to train it."""
@@ -390,20 +412,25 @@ def _text(symbols: Sequence[int]) -> str:
     return "".join(ALPHABET[number - 1] for number in symbols)
 
 
-def _pretrained(name: str, wanted: EncoderSettings) -> PretrainedEncoder:
-    """Load a pre-trained encoder, and compare its architecture with what is wanted."""
+def _pretrained(name: str) -> PretrainedEncoder | AVSyncNet:
+    """Load what a training begins with."""
     found = load_network(name).module
-    if not isinstance(found, PretrainedEncoder):
+    if not isinstance(found, PretrainedEncoder | AVSyncNet):
         raise ConfigError(
-            f"init={name} holds no pre-trained AV-HuBERT; give the folder of a bundle of `tfbench "
-            "train avhubert`, or a network such as avhubert_encoder.large"
+            f"init={name} holds no pre-trained AV-HuBERT and no AV-SyncNet; give the folder of a "
+            "bundle of `tfbench train avhubert` or `av_syncnet`, or a network such as "
+            "avhubert_encoder.large"
         )
-    given = found.encoder.settings
-    for field in ARCHITECTURE:
-        there, here = getattr(given, field), getattr(wanted, field)
+    return found
+
+
+def _refuse_another(
+    name: str, both: Mapping[str, tuple[Any, Any]], settable: Sequence[str]
+) -> None:
+    """Refuse an architecture of which some field, there and here, differs."""
+    for field, (there, here) in both.items():
         if there != here:
             raise ConfigError(
                 f"init={name} has another architecture: its {field} is {there}, here it is "
-                f"{here}; give {', '.join(SIZES)} as they were in its training"
+                f"{here}; give {', '.join(settable)} as they were in its training"
             )
-    return found

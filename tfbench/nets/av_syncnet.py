@@ -101,7 +101,7 @@ class AVSyncNet(nn.Module):
             wanted, DecoderSettings(**sizes), symbols, Reading(**(reading or {})), known
         )
         self.alignment = _Mean(wanted.dim, align_kernel) if align_kernel else nn.Identity()
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "encoder": {**asdict(wanted), "widths": list(wanted.widths), "classes": []},
             "decoder": asdict(self.reader.decoder.settings),
             "subwords": [list(pair) for pair in pieces],
