@@ -11,7 +11,7 @@ from skimage.transform import SimilarityTransform
 
 from tfbench.core.errors import ConfigError, InputError
 from tfbench.core.types import Crop, FaceTrack
-from tfbench.faces.align import TEMPLATES, AlignedFace, SquareFace
+from tfbench.faces.align import TEMPLATES, AlignedFace, SquareFace, cut_transformed
 from tfbench.faces.crop import ANY_FACE
 
 POINTS = np.array([(205.7, 110.1), (243.6, 107.8), (228.4, 130.4), (210.1, 150.0), (242.0, 147.9)])
@@ -103,7 +103,27 @@ def test_resampling_is_opencvs_to_within_one_gray_level():
 
 def test_a_face_outside_of_the_frame_is_black():
     crop = AlignedFace()
-    assert not crop.cut(picture(), crop.regions(track_of(POINTS[None] + 5000))).any()
+    regions = crop.regions(track_of(POINTS[None] + 5000))
+    assert not crop.cut(picture(), regions).any()
+    assert not cut_transformed(picture(), regions, 64, beyond="edge").any()
+
+
+@pytest.mark.parametrize("antialias", [False, True])
+def test_beyond_the_frame_may_be_the_pixels_of_its_edge(antialias: bool):
+    frames = picture()
+    regions = AlignedFace(40).regions(track_of(POINTS[None] - (195.0, 0.0)))
+
+    def cut(what: torch.Tensor, beyond: str) -> torch.Tensor:
+        return cut_transformed(what, regions, 40, antialias, beyond)
+
+    flat = torch.full_like(frames, 100)
+    inside = cut(flat, "black") == 100
+    assert 0.3 < float(inside.float().mean()) < 0.9
+    assert torch.equal(cut(frames, "black")[inside], cut(frames, "edge")[inside])
+    assert bool((cut(flat, "edge") == 100).all())
+    # Columns are alike, and so what is left of the frame is, too.
+    columns = torch.arange(512, dtype=torch.uint8).expand_as(frames)
+    assert int(cut(columns, "edge")[..., 0].max()) <= 2 * 3
 
 
 @pytest.mark.parametrize("crop", [AlignedFace(20, antialias=True), SquareFace(20)])

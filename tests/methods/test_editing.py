@@ -118,8 +118,15 @@ def test_stills_that_show_nobody_come_from_the_source(detector):
     made = editor(request, detector)
     own = made.faces_at(made.spread(1))
     assert torch.equal(made.stills(replace(request, identity=grey), 1), own)
+    assert "must show exactly one face: no face" in made.remark
     assert torch.equal(made.stills(request, 3), made.faces_at(made.spread(3)))
+    assert made.remark.startswith("1 of 3 stills were given: faces of the source")
+    made = editor(request, detector)
     assert not torch.equal(made.stills(request, 1), own)
+    assert made.remark == ""
+    both = torch.cat([photograph(), grey])
+    made.stills(replace(request, identity=both), 1)
+    assert made.remark == "of 2 stills the first 1 show the person"
     with pytest.raises(GenerationError, match="must show exactly one face"):
         editor(of_still(), detector).stills(of_still(identity=grey), 1)
 

@@ -18,9 +18,16 @@ from tfbench.core.types import Sample
 from tfbench.evaluators.base import Kept
 from tfbench.media.spectral import mfcc
 from tfbench.methods import base
+from tfbench.methods._editing import FaceEditor
 from tfbench.methods._residual import begin_residual
 from tfbench.methods._speech2vid_nets import FaceGenerator, begin_with_vgg_face, gaussian_blur
-from tfbench.methods.speech2vid import SOUND, Speech2Vid, Speech2VidConfig, sound_windows
+from tfbench.methods.speech2vid import (
+    CHECKED_EVERY,
+    SOUND,
+    Speech2Vid,
+    Speech2VidConfig,
+    sound_windows,
+)
 from tfbench.training.bundle import write_bundle
 
 SMALL = {
@@ -222,8 +229,9 @@ def test_it_is_measured_from_the_still_that_is_held_alike(kept: Kept):
         with torch.no_grad():
             figures[candidates] = {f.name: f.value for f in method.assess([kept])}
     n = kept.shapes["faces"][0]
-    checked = range(0, n, 5)
-    assert figures[1]["L1 of the still"] == pytest.approx(sum(checked) / len(checked))
+    # The first frame that is at least 3 away.
+    offs = [3, *range(5, n, 5)]
+    assert figures[1]["L1 of the still"] == pytest.approx(sum(offs) / len(offs))
     assert figures[8]["L1 of the still"] == pytest.approx(3)
 
 
@@ -247,19 +255,45 @@ def test_the_loss_sums_over_pixels_and_parts_are_apart(kept: Kept, monkeypatch):
         assert all(g is None for g in gradients)
 
 
-def test_faces_are_darkened_with_their_stills(kept: Kept):
-    plain, made = (
-        Speech2Vid(Speech2VidConfig(**SMALL, augment=False, darken=on)) for on in (False, True)
-    )
-    gains = set()
+def test_faces_are_darkened_with_their_stills(tmp_path: Path):
+    frames = torch.full((20, 3, 32, 32), 200, dtype=torch.uint8)
+    arrays = {"faces": frames, "sound": torch.zeros(20, 12, 35)}
+    kept = Kept.write(tmp_path / "gray.safetensors", Sample("one", None, "a"), arrays)
+    method = Speech2Vid(Speech2VidConfig(**SMALL, augment=False, darken=True))
+    gains = []
     for k in range(20):
-        true, given = (m.example([kept], np.random.default_rng(k)) for m in (plain, made))
-        for name in ("face", "stills"):
-            if gray := int(true[name][0, 0, 0]):
-                gain = int(given[name][0, 0, 0]) / gray
-                assert 0.35 - 0.5 / gray <= gain <= 1.15 + 0.5 / gray
-                gains.add(gain)
-    assert min(gains) < 0.7 < 1 < max(gains)
+        drawn = method.example([kept], np.random.default_rng(k))
+        assert torch.equal(drawn["face"], drawn["stills"])
+        gains.append(float(drawn["face"][0, 0, 0]) / 200)
+    assert 0.34 < min(gains) < 0.7 < 1 < max(gains) < 1.16
+
+
+def test_several_stills_are_distinct_and_measured_as_they_are_learnt_from(kept: Kept):
+    method = Speech2Vid(Speech2VidConfig(**SMALL, stills=3, augment=False))
+    for k in range(20):
+        stills = method.example([kept], np.random.default_rng(k))["stills"].unflatten(0, (3, 3))
+        assert len(torch.unique(stills, dim=0)) == 3
+    each = method._stills_for_each(kept.array("faces"))
+    n = kept.shapes["faces"][0]
+    assert each.shape == (len(range(0, n, CHECKED_EVERY)), 9, 32, 32)
+    for row in each.unflatten(1, (3, 3)):
+        assert len(torch.unique(row, dim=0)) == 3
+
+
+@pytest.mark.parametrize("residual_from", [0, 2])
+def test_from_a_step_on_the_generator_adds_to_the_still(monkeypatch, residual_from: int):
+    step = [0]
+    monkeypatch.setattr(Speech2Vid, "global_step", property(lambda _: step[0]))
+    made, adds = Speech2Vid(Speech2VidConfig(**SMALL, residual_from=residual_from)), []
+    for step[0] in range(3):
+        made.on_train_batch_start(None, 0)
+        adds.append(made.generator.settings["residual"])
+    assert adds == [False, False, residual_from == 2]
+    checkpoint: dict = {}
+    made.on_save_checkpoint(checkpoint)
+    again = Speech2Vid(Speech2VidConfig(**SMALL, residual_from=residual_from))
+    again.on_load_checkpoint(checkpoint)
+    assert again.generator.settings["residual"] == adds[-1]
 
 
 def test_dark_faces_count_as_much_as_light_ones(monkeypatch):
@@ -298,6 +332,37 @@ def test_batches_change_nothing_beyond_rounding(method: Speech2Vid):
     assert (whole.float() - parts).abs().max() <= 1
     assert torch.equal(parts[6], request.source.video.tensor[6])
     assert method.unedited == 1
+
+
+def test_the_whole_face_or_its_lower_half_sharpened_or_not(method: Speech2Vid):
+    request, plain = of_still(0.08), video(method, of_still(0.08)).float()
+    before = method.config
+    try:
+        method.config = replace(before, blend="whole")
+        whole = video(method, request).float()
+        method.config = replace(before, deblur=False)
+        soft = video(method, request).float()
+    finally:
+        method.config = before
+    rows = {
+        name: (x - photograph()).abs().amax((0, 1, 3))
+        for name, x in {"lower": plain, "whole": whole}.items()
+    }
+    assert not rows["lower"][:78].any()
+    assert rows["whole"][40:78].any()
+    assert (soft - plain).abs().max() > 0
+
+
+def test_a_face_at_the_edge_is_not_darkened_by_what_is_beyond(method: Speech2Vid, monkeypatch):
+    # A chin that is cut off; what is drawn is the whole face, as it was before.
+    request, cut = of_still(0.04), of_still(0.04, identity=photograph()[:, :, :118])
+    size = method.generator.settings["size"]
+    whole = FaceEditor(request, method.detector, method.crop.regions, size)
+    face = next(whole.pieces(1)).faces.float()
+    monkeypatch.setattr(method, "_drawn", lambda *_: face)
+    off = video(method, cut).int() - photograph()[:, :, :118].int()
+    assert float(off[:, :, 60:].float().mean().abs()) < 2
+    assert int(off.min()) > -100
 
 
 def test_silence_and_a_moment_of_sound(method: Speech2Vid):

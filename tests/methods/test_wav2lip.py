@@ -259,6 +259,8 @@ def test_the_expert_is_neither_trained_nor_saved(expert: str, clips: list[Kept])
     assert {name.partition(".")[0] for name in made.state_dict()} == {"net", "critic"}
     assert made.supervisors == (made.expert.sha256,)
     assert not made.expert.module.training
+    # With a weight of nothing it measures alone.
+    assert training(expert, sync_weight=0.0).supervisors == ()
 
 
 def test_another_expert_is_refused(expert: str, bundle: Path):

@@ -275,6 +275,8 @@ def _report(job: Job, clip: Clip, seconds: float) -> None:
     unedited = int(getattr(job.generator, "unedited", 0))
     if unedited:
         _say(f"{unedited} of {n} frames show no face and are left as they were")
+    if remark := getattr(job.generator, "remark", ""):
+        _say(remark)
 
 
 def _panels(jobs: Sequence[Job], clips: Sequence[Clip], request: Request) -> list[Panel]:

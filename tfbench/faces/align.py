@@ -8,7 +8,7 @@ scales the tracked box and keeps its aspect. Both resample each frame once.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -228,15 +228,21 @@ def _averaged(points: np.ndarray, window: int) -> np.ndarray:
 
 
 def cut_transformed(
-    frames: Tensor, regions: Tensor | None, size: int, antialias: bool = False
+    frames: Tensor,
+    regions: Tensor | None,
+    size: int,
+    antialias: bool = False,
+    beyond: Literal["black", "edge"] = "black",
 ) -> Tensor:
-    """Resample each frame by its transform, bilinearly, with black beyond the frame.
+    """Resample each frame by its transform, bilinearly.
 
     Args:
         frames: uint8 (t, 3, H, W).
         regions: float (t, 6), the rows of transforms as those of `AlignedFace.regions`.
         size: Side of the result in pixels.
         antialias: Whether what shrinks by two or more is averaged over blocks first.
+        beyond: What is beyond the frame: "black", or the pixels of its "edge". A face of which
+            nothing lies in the frame is black in any case.
 
     Returns:
         uint8 (t, 3, size, size), rounded.
@@ -259,10 +265,10 @@ def cut_transformed(
     if len(frames) == 0:
         return frames.new_zeros(0, 3, size, size)
     pairs = zip(frames, matrices, strict=True)
-    return torch.stack([_warped(f, m, size, antialias) for f, m in pairs])
+    return torch.stack([_warped(f, m, size, antialias, beyond == "edge") for f, m in pairs])
 
 
-def _warped(frame: Tensor, matrix: np.ndarray, size: int, antialias: bool) -> Tensor:
+def _warped(frame: Tensor, matrix: np.ndarray, size: int, antialias: bool, edge: bool) -> Tensor:
     """Resample uint8 (3, H, W) to uint8 (3, size, size) by a transform (2, 3)."""
     back = np.linalg.inv(np.vstack([matrix, (0, 0, 1)]))[:2]
     block = max(1, int(np.hypot(back[0, 0], back[1, 0]) + 1e-6)) if antialias else 1
@@ -276,7 +282,7 @@ def _warped(frame: Tensor, matrix: np.ndarray, size: int, antialias: bool) -> Te
     x = frame[None, :, low[1] : high[1], low[0] : high[0]].float()
     # grid_sample cannot tell where pixels lie in a picture that is one pixel wide.
     more = [max(-extent % block, 2 * block - extent) for extent in (high - low)]
-    x = F.pad(x, (0, more[0], 0, more[1]))
+    x = F.pad(x, (0, more[0], 0, more[1]), "replicate" if edge else "constant")
     if block > 1:
         x = F.avg_pool2d(x, block)
     steps = torch.arange(size, dtype=torch.float64)
@@ -285,7 +291,8 @@ def _warped(frame: Tensor, matrix: np.ndarray, size: int, antialias: bool) -> Te
     places = (places - torch.from_numpy(low) - (block - 1) / 2) / block
     grid = places * 2 / torch.tensor([x.shape[3] - 1, x.shape[2] - 1]) - 1
     grid = grid.reshape(1, size, size, 2).to(x.device, torch.float32)
-    warped = F.grid_sample(x, grid, "bilinear", "zeros", align_corners=True)[0]
+    padding = "border" if edge else "zeros"
+    warped = F.grid_sample(x, grid, "bilinear", padding, align_corners=True)[0]
     return warped.round_().clamp_(0, 255).to(torch.uint8)
 
 

@@ -8,7 +8,7 @@ that memory does not grow with their number.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -62,8 +62,8 @@ class Piece:
 class FaceEditor:
     """A video whose face is edited.
 
-    Frames in which the face is not seen, and stay for no more than a second without it between
-    two that show it, are placed between those; others are left as they are.
+    Frames in which the face is not seen, up to 25 between two that show it, are placed between
+    those; others are left as they are.
 
     Args:
         request: Has a source or an identity still; the source starts over where the speech is
@@ -71,10 +71,13 @@ class FaceEditor:
         detector: Finds faces.
         place: Turns a track into transforms, float32 (n, 6), as the crops of `faces.align` do.
         size: Side S of the faces that are cut out.
+        beyond: What the faces of `pieces` show beyond the frame; see `cut_transformed`.
 
     Attributes:
         n_frames: How many frames are made.
         unedited: How many of those that have passed by show no face.
+        remark: Which stills `stills` has shown instead of those of the request, or which of these
+            it has left out; "" if it has done neither.
 
     Raises:
         GenerationError: No face is seen, or a still shows several, or the source has another
@@ -87,8 +90,11 @@ class FaceEditor:
         detector: FaceDetector,
         place: Callable[[FaceTrack], Tensor],
         size: int,
+        beyond: Literal["black", "edge"] = "black",
     ) -> None:
         self.size = size
+        self.beyond: Literal["black", "edge"] = beyond
+        self.remark = ""
         self.place = place
         self.detector = detector
         self.unedited = 0
@@ -132,15 +138,20 @@ class FaceEditor:
             GenerationError: A still does not show exactly one face, and there is no source.
         """
         there = 0 if request.identity is None else len(request.identity)
+        if there > n:
+            self.remark = f"of {there} stills the first {n} show the person"
         if request.source is None:
             return torch.cat([self._still(request, k % max(there, 1)) for k in range(n)])
-        try:
-            if there >= n:
-                return torch.cat([self._still(request, k) for k in range(n)])
-        except GenerationError:
-            # Such as a video whose first frame, the usual still, shows nobody or two people.
+        instead = "faces of the source show the person instead"
+        if there < n:
+            self.remark = f"{there} of {n} stills were given: {instead}"
             return self.faces_at(self.spread(n))
-        return self.faces_at(self.spread(n))
+        try:
+            return torch.cat([self._still(request, k) for k in range(n)])
+        except GenerationError as error:
+            # Such as a video whose first frame, the usual still, shows nobody or two people.
+            self.remark = f"{error}: {instead}"
+            return self.faces_at(self.spread(n))
 
     def _still(self, request: Request, which: int) -> Tensor:
         still, track = face_of_still(request, self.detector, which)
@@ -169,7 +180,9 @@ class FaceEditor:
         rows = self.transforms[at : at + len(frames)]
         shown = torch.isfinite(rows[:, 0]).nonzero()[:, 0]
         self.unedited += len(frames) - len(shown)
-        faces = cut_transformed(frames[shown], rows[shown], self.size, antialias=True)
+        faces = cut_transformed(
+            frames[shown], rows[shown], self.size, antialias=True, beyond=self.beyond
+        )
         return Piece(first, frames, shown, rows[shown], faces)
 
     def paste(self, piece: Piece, faces: Tensor, opacity: Tensor) -> Tensor:

@@ -45,10 +45,10 @@ class LipConfig(MethodConfig):
             where nobody speaks yet, or any more, the mouth is at rest, as in the first frame of a
             video; 0 takes it from anywhere. Not in the papers.
         residual_from: Step from which the generator draws what is added to what it sees, above to
-            the face's own upper half, below to the other picture of the person; 0 for never. Small
-            networks that learn for minutes draw a person's skin and lips as those of all people;
-            from the first step on they would learn the picture and not hear the sound. Not in the
-            papers.
+            the face's own upper half, below to the other picture of the person; 0 for none: it
+            goes on as what it begins with does, from random weights drawing colours. Small networks
+            that learn for minutes draw a person's skin and lips as those of all people; from the
+            first step on they would learn the picture and not hear the sound. Not in the papers.
         feather: Width of the soft edge with which a face is put back, as a share of its side; 0
             for a hard one. Not in the papers.
         put_back: The "whole" face, or its "lower" half only, which is all that the generator does

@@ -26,7 +26,7 @@ def begin_residual(net: Any) -> None:
 
 
 class ResidualMethod(Method):
-    """Base of methods whose settings have `residual_from`, the step; 0 for never.
+    """Base of methods whose settings have `residual_from`, the step; 0 for none.
 
     A subclass says by `DRAWS` which of its networks generates: that one has the setting `residual`.
     """

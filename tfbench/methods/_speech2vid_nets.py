@@ -309,13 +309,17 @@ def _fully_connected(n_in: int, hidden: int, features: int) -> nn.Sequential:
 
 
 def gaussian_blur(pictures: Tensor, sigmas: Tensor) -> Tensor:
-    """Blur each picture (B, C, S, S) with a deviation of its own, pixels, edges repeated."""
+    """Blur each picture (B, C, S, S) with a deviation of its own, pixels, edges repeated.
+
+    It keeps the precision of the pictures inside autocast too: what is drawn is compared with them.
+    """
     reach = max(1, int(3 * float(sigmas.max()) + 0.5))
     steps = torch.arange(-reach, reach + 1, device=pictures.device, dtype=pictures.dtype)
     kernels = torch.exp(-0.5 * (steps / sigmas.clamp(min=1e-3)[:, None]) ** 2)
     kernels = (kernels / kernels.sum(1, keepdim=True)).repeat_interleave(pictures.shape[1], 0)
     flat = pictures.flatten(0, 1)[None]
     flat = F.pad(flat, (reach, reach, reach, reach), "replicate")
-    flat = F.conv2d(flat, kernels[:, None, None], groups=len(kernels))
-    flat = F.conv2d(flat, kernels[:, None, :, None], groups=len(kernels))
+    with torch.autocast(pictures.device.type, enabled=False):
+        flat = F.conv2d(flat, kernels[:, None, None], groups=len(kernels))
+        flat = F.conv2d(flat, kernels[:, None, :, None], groups=len(kernels))
     return flat[0].unflatten(0, pictures.shape[:2])

@@ -196,6 +196,8 @@ class Method(Generator, Trainee):
         self.named = ""
         self.unedited = 0
         """How many frames of the last video showed no face and were left as they were."""
+        self.remark = ""
+        """What else is to be told of the last video, such as stills that could not be used."""
         self.begin()
         self._weights: dict[str, str] = {}
         if self.config.init:

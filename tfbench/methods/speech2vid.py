@@ -123,8 +123,8 @@ class Speech2VidConfig(MethodConfig):
             those of dark faces are small. Not in the paper.
         structure_weight: Of the structural dissimilarity that is added to absolute differences, so
             that lips are not drawn as the mean of where they may be. Not in the paper.
-        residual_from: Step from which the generator draws what is added to the still, see
-            `LipConfig`; 0 for never. Not in the paper.
+        residual_from: Step from which the generator draws what is added to the still; 0 for none:
+            it goes on as what it begins with does. As in `LipConfig`. Not in the paper.
         smoothing: Frames over which the registering points are averaged. Not in the paper.
         blend: What is put into the picture: the "lower" half (Section 4.3) or the "whole" face.
     """
@@ -178,7 +178,7 @@ class Speech2Vid(ResidualMethod):
     """
 
     name = "speech2vid"
-    version = "2"
+    version = "3"
     Config = Speech2VidConfig
     needs = frozenset({Need.SPEECH, Need.IDENTITY})
     DRAWS = "generator"
@@ -251,7 +251,9 @@ class Speech2Vid(ResidualMethod):
         clip = clips[int(rng.integers(len(clips)))]
         n = clip.shapes["faces"][0]
         frame = int(rng.integers((n - 1) // c.sample_every + 1)) * c.sample_every
-        chosen = rng.choice(self._still_places(frame, n), (c.stills, c.candidates))
+        # Distinct pictures (Section 4.2), where there are as many.
+        places = rng.permutation(self._still_places(frame, n))
+        chosen = np.resize(places, (c.stills, c.candidates))
         face = clip.array("faces", frame, frame + 1)[0]
         stills = torch.cat([_most_like(face, _pictures(clip, row)) for row in chosen])
         sound = clip.array("sound", frame, frame + 1)[0]
@@ -305,28 +307,25 @@ class Speech2Vid(ResidualMethod):
         return torch.optim.SGD(self.parameters(), c.lr, c.momentum, weight_decay=c.weight_decay)
 
     def assess(self, clips: Sequence[Kept]) -> tuple[Figure, ...]:
-        """Draw every fifth frame of each clip from its first frame as the still.
-
-        With several `candidates`, from that which is most like it of those that training may take.
+        """Draw every fifth frame of each clip from stills that training may take.
 
         Returns:
-            "loss", what the generator learns from, a mean over pixels; and mean absolute
-            differences from the true faces, in gray levels: of what is drawn, after sharpening, and
-            of the still in the place of it, each also of the lower half.
+            "loss", what the generator learns from, a mean over pixels, all clips alike; and mean
+            absolute differences from the true faces, in gray levels: of what is drawn, after
+            sharpening, and of the first still in the place of it, each also of the lower half.
         """
         lower = self._lower()
         rows = []
         for clip in clips:
             faces = clip.array("faces").to(self.device).float() / 255
             sound = clip.array("sound")[::CHECKED_EVERY].to(self.device)
-            still = self._still_for_each(faces)
-            stills = still.repeat(1, self.generator.settings["stills"], 1, 1)
+            stills = self._stills_for_each(faces)
             drawn = self.generator.draw(sound, self.generator.look(stills))
             true = faces[::CHECKED_EVERY]
             off = (
                 (drawn - true).abs(),
                 (self.sharpener(drawn) - true).abs(),
-                (still - true).abs(),
+                (stills[:, :3] - true).abs(),
             )
             means = [o.mean() for o in off] + [o[..., lower].mean() for o in off]
             loss = float(self._off(drawn, true).mean())
@@ -336,17 +335,22 @@ class Speech2Vid(ResidualMethod):
         columns = zip(*rows, strict=True)
         return tuple(Figure.mean(n, list(c)) for n, c in zip(names, columns, strict=True))
 
-    def _still_for_each(self, faces: Tensor) -> Tensor:
-        """Return what `assess` draws each checked frame from, (1 or n, 3, S, S)."""
-        if self.config.candidates == 1:
-            return faces[:1]
-        n = len(faces)
-        return torch.stack(
-            [
-                _most_like(faces[k], faces[torch.from_numpy(self._still_places(k, n))])
-                for k in range(0, n, CHECKED_EVERY)
-            ]
-        )
+    def _stills_for_each(self, faces: Tensor) -> Tensor:
+        """Return what `assess` draws each checked frame from, (n, 3 N, S, S).
+
+        Each of the N comes from a part of the places: its first one, or with several `candidates`
+        that which is most like the frame.
+        """
+        wanted, rows = self.generator.settings["stills"], []
+        for k in range(0, len(faces), CHECKED_EVERY):
+            places = self._still_places(k, len(faces))
+            places = np.resize(places, max(wanted, len(places)))
+            row = []
+            for part in np.array_split(places, wanted):
+                among = part if self.config.candidates > 1 else part[:1]
+                row.append(_most_like(faces[k], faces[torch.from_numpy(among)]))
+            rows.append(torch.cat(row))
+        return torch.stack(rows)
 
     def _still_places(self, frame: int, n: int) -> NDArray[np.int64]:
         """Return the numbers of the n frames that may be a still for one."""
@@ -363,7 +367,8 @@ class Speech2Vid(ResidualMethod):
             GenerationError: No face is seen, or a still shows several, or the speech is empty.
         """
         size = self.generator.settings["size"]
-        editor = FaceEditor(request, self.detector, self.crop.regions, size)
+        # The blend takes the border's colours, and beyond the frame there is none to take.
+        editor = FaceEditor(request, self.detector, self.crop.regions, size, beyond="edge")
         region = face_region(size, whole=self.config.blend == "whole")
         blend = PoissonBlend(region)
         looked = self._looked(request, editor)
@@ -373,7 +378,7 @@ class Speech2Vid(ResidualMethod):
                 drawn = self._drawn(request, piece.numbers, looked)
                 faces = blend(drawn, faces).clamp(0, 255)
             yield editor.paste(piece, faces, blend.opacity)
-        self.unedited = editor.unedited
+        self.unedited, self.remark = editor.unedited, editor.remark
 
     @torch.inference_mode()
     def _looked(self, request: Request, editor: FaceEditor) -> list[Tensor]:

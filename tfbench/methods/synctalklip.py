@@ -432,7 +432,7 @@ class SyncTalklip(LipMethod):
             if len(faces):
                 faces = self._redrawn(piece, still, listener, request.fps)
             yield editor.paste(piece, faces, opacity)
-        self.unedited = editor.unedited
+        self.unedited, self.remark = editor.unedited, editor.remark
 
     @torch.inference_mode()
     def _redrawn(self, piece: Piece, still: Tensor, listener: Listener, fps: Fraction) -> Tensor:

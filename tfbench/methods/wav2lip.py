@@ -7,8 +7,8 @@ Generation In The Wild", ACM Multimedia 2020. Read beside the paper: the authors
 The generator sees a face whose lower half is black, a whole face of the same person, and 0.2 s of
 sound as a mel spectrogram, and draws the whole face. It learns from the absolute difference to
 the true face, from a frozen expert that knows which lips fit which sound (`color_syncnet`), and
-from a discriminator that tells drawn lower halves from true ones. The expert is noted as a
-supervisor: it may not judge what it has trained.
+from a discriminator that tells drawn lower halves from true ones. Where its loss counts, the
+expert is noted as a supervisor: it may not judge what it has trained.
 
 Deviations, each with its reason:
 - The whole face is that of the request's identity still, another time of the same person as in
@@ -202,8 +202,10 @@ class Wav2Lip(LipMethod):
         self.expert.to(self.device)
 
     def gather(self) -> None:
-        """Load the expert, and note it as a supervisor."""
-        self.supervisors = tuple(sorted({*self.supervisors, self.expert.sha256}))
+        """Load the expert, and note it as a supervisor where it does more than measure."""
+        expert = self.expert.sha256
+        if self.config.sync_weight:
+            self.supervisors = tuple(sorted({*self.supervisors, expert}))
 
     def example(self, clips: Sequence[Kept], rng: np.random.Generator) -> dict[str, Tensor]:
         """Draw a window of five frames and another one of the same clip; see `window`."""
@@ -316,14 +318,16 @@ class Wav2Lip(LipMethod):
         """Draw four windows of each clip; from the first good sync loss on, the expert counts.
 
         Returns:
-            "loss", what is learned from, without discriminator and as if the expert counted; "L1"
-            in gray levels, every pixel alike; "sync loss"; and that of the true faces.
+            "loss", what is learned from, without discriminator and as if the expert counted, all
+            clips alike; "L1" in gray levels, every pixel alike; "sync loss"; and that of the true
+            faces.
         """
         share, rows = self.config.sync_weight, []
         for clip in clips:
             n = clip.shapes["faces"][0] - WINDOW + 1
             starts = np.linspace(0, n - 1, MEASURED).round().astype(int).tolist()
-            others = [0 if self.config.ends else (k + n // 2) % n for k in starts]
+            # The first frames show the person, and the last ones show her to the first.
+            others = [(k == 0) * (n - 1) if self.config.ends else (k + n // 2) % n for k in starts]
             windows = [self.window(clip, *pair) for pair in zip(starts, others, strict=True)]
             batch = {name: value.to(self.device) for name, value in self.collate(windows).items()}
             real, drawn = self._pair(batch)
@@ -361,7 +365,7 @@ class Wav2Lip(LipMethod):
         for piece in editor.pieces(self.batch or 1):
             faces = self._redrawn(request, piece, still) if len(piece.faces) else piece.faces
             yield editor.paste(piece, faces, opacity)
-        self.unedited = editor.unedited
+        self.unedited, self.remark = editor.unedited, editor.remark
 
     @torch.inference_mode()
     def _redrawn(self, request: Request, piece: Piece, still: Tensor | None) -> Tensor:
