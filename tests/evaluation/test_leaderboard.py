@@ -244,6 +244,19 @@ def test_what_does_not_match_is_not_put_side_by_side(shown: PaperTable):
     assert "beside measured" not in page("hdtf", [result("a")], [paper(shown)])
 
 
+@pytest.mark.parametrize("overlays", ["", "+no_lip"])
+def test_a_variant_stands_beside_its_published_method(overlays: str):
+    shown = published(rows=(TRUTH, replace(RIVAL, id=f"a{overlays}"), OURS))
+    names = [f"a.tiny{overlays}", f"a.my-run{overlays}", "a.tiny+other", "ab.tiny"]
+    text = page("hdtf", [result(name) for name in names], [paper(shown)])
+    (line,) = [cells for cells in rows(text) if len(cells) == 5 and cells[0] == f"a{overlays}"]
+    here = line[4].split("<br>")
+    assert [number.partition(" (a.")[2].partition(")")[0] for number in here] == [
+        f"tiny{overlays}",
+        f"my-run{overlays}",
+    ]
+
+
 def test_two_published_numbers_of_one_method_share_a_line():
     again = published(
         id="table-2", label="Table 2", rows=(replace(RIVAL, values=("8.1", "6.9")), OURS)

@@ -1,8 +1,10 @@
 """What papers print beside what was measured here, for methods that have both.
 
 A published and a measured number stand on one line if they are of one method, metric, column and
-protocol, and on one data set. They never share a column: the clips, the crop and the judging
-network differ more often than not, so each number carries its own definition, and none is best.
+protocol, and on one data set. Of a measured method the variant does not count, and overlays do:
+`synctalklip.tiny+no_lip` and a user's own `synctalklip.my-run+no_lip` stand beside the published
+`synctalklip+no_lip`. They never share a column: the clips, the crop and the judging network differ
+more often than not, so each number carries its own definition, and none is best.
 """
 
 from __future__ import annotations
@@ -62,15 +64,27 @@ class _Measured:
     cell: Cell
 
     @property
-    def key(self) -> Key:
-        name = _base(self.cell.column)
-        return self.result.protocol, self.cell.metric, name, self.result.method["name"]
+    def label(self) -> str:
+        label: str = self.result.method["name"]
+        return label
 
-    def text(self, notes: Notes, show: Callable[[Cell], str], define: Callable[[Cell], str]) -> str:
-        """Return the number and the mark of its definition."""
+    @property
+    def keys(self) -> set[Key]:
+        """Return what it may be published as: under its whole name, or without its variant."""
+        name, plus, overlays = self.label.partition("+")
+        return {
+            (self.result.protocol, self.cell.metric, _base(self.cell.column), method)
+            for method in (self.label, name.partition(".")[0] + plus + overlays)
+        }
+
+    def text(
+        self, method: str, notes: Notes, show: Callable[[Cell], str], define: Callable[[Cell], str]
+    ) -> str:
+        """Return the number, whose it is if that is another name, and its definition's mark."""
         what = f"Measured, {_unit(self.cell.column, self.cell.unit)}: {define(self.cell)}"
         clips = f"{self.result.n_cases} cases of split `{self.result.split_checksum[:8]}`"
-        return f"{show(self.cell)} {notes.mark(f'{what}, {clips}')}"
+        whose = "" if self.label == method else f" ({escape(self.label)})"
+        return f"{show(self.cell)}{whose} {notes.mark(f'{what}, {clips}')}"
 
 
 def beside(
@@ -97,7 +111,7 @@ def beside(
         if found:
             head = escape(name) + ARROWS[numbers[0].column.higher_is_better]
             there = "<br>".join(number.text(notes) for number in numbers)
-            here = "<br>".join(number.text(notes, show, define) for number in found)
+            here = "<br>".join(number.text(method, notes, show, define) for number in found)
             rows.append([escape(method), head, f"`{protocol}`", there, here])
     if not rows:
         return ""
@@ -109,7 +123,8 @@ def _by_key(numbers: Iterable[_Measured]) -> dict[Key, list[_Measured]]:
     found: dict[Key, list[_Measured]] = defaultdict(list)
     for number in numbers:
         if number.cell.value is not None:
-            found[number.key].append(number)
+            for key in number.keys:
+                found[key].append(number)
     return found
 
 

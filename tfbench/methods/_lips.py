@@ -48,7 +48,9 @@ class LipConfig(MethodConfig):
             the face's own upper half, below to the other picture of the person; 0 for none: it
             goes on as what it begins with does, from random weights drawing colours. Small networks
             that learn for minutes draw a person's skin and lips as those of all people; from the
-            first step on they would learn the picture and not hear the sound. Not in the papers.
+            first step on they would learn the picture and not hear the sound. For some hundred
+            steps after it averaged weights (`ema`) are partly those from before it. Not in the
+            papers.
         feather: Width of the soft edge with which a face is put back, as a share of its side; 0
             for a hard one. Not in the papers.
         put_back: The "whole" face, or its "lower" half only, which is all that the generator does

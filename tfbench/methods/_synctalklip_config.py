@@ -62,7 +62,7 @@ class SyncTalklipConfig(LipConfig):
 
     steps: Positive = 60_000
     batch: Positive = 8
-    expert: str = "av_syncnet.large_lrs2"
+    expert: str = ""
     landmarks: str = "dlib68"
     faces_from: str = ""
     encoder_from: Literal["init", "expert"] = "init"

@@ -61,7 +61,8 @@ class Projection(nn.Linear):
 
     def forward(self, heard: Tensor) -> Tensor:
         """Project features (n, D)."""
-        return super().forward(F.normalize(heard.float(), dim=1))
+        with torch.autocast(heard.device.type, enabled=False):
+            return super().forward(F.normalize(heard.float(), dim=1))
 
 
 def apart(heard: Tensor, seen: Tensor, tau: float, scale: Tensor | float = 1.0) -> Tensor:
@@ -94,7 +95,9 @@ def info_nce(heard: Tensor, seen: Tensor, temperature: float) -> Tensor:
     Returns:
         (), the mean over frames of the cross-entropy of the own frame among all n.
     """
-    cosines = F.normalize(heard.float(), dim=1) @ F.normalize(seen.float(), dim=1).T
+    # Cosines near 1 that a low temperature divides need more digits than bfloat16 has.
+    with torch.autocast(heard.device.type, enabled=False):
+        cosines = F.normalize(heard.float(), dim=1) @ F.normalize(seen.float(), dim=1).T
     return F.cross_entropy(cosines / temperature, torch.arange(len(cosines), device=heard.device))
 
 

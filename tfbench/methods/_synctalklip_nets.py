@@ -136,12 +136,13 @@ class SoundEncoder(nn.Module):
         encoder: Arguments of `EncoderSettings`. What they say of mouths does not count, and nothing
             is dropped in training.
         channels: Of the generator's map of one pixel.
+        teacher: sha256 of the expert whose encoder it begins with; "" for none.
 
     Attributes:
         settings: The arguments, as JSON holds them.
     """
 
-    def __init__(self, encoder: Mapping[str, Any], channels: int) -> None:
+    def __init__(self, encoder: Mapping[str, Any], channels: int, teacher: str = "") -> None:
         super().__init__()
         without = dict.fromkeys(
             ("dropout", "attention_dropout", "activation_dropout", "input_dropout", "layerdrop"),
@@ -160,11 +161,16 @@ class SoundEncoder(nn.Module):
         self.settings: dict[str, Any] = {
             "encoder": {**asdict(wanted), "widths": [1] * 5, "classes": []},
             "channels": channels,
+            "teacher": teacher,
         }
 
     @classmethod
     def of(
-        cls, encoder: AVHubert, channels: int, audio_map: nn.Linear | None = None
+        cls,
+        encoder: AVHubert,
+        channels: int,
+        audio_map: nn.Linear | None = None,
+        teacher: str = "",
     ) -> SoundEncoder:
         """Begin with the weights of a whole AV-HuBERT.
 
@@ -172,8 +178,9 @@ class SoundEncoder(nn.Module):
             encoder: The whole one.
             channels: As for the class.
             audio_map: The linear layer, where there is one of the right shape; otherwise drawn.
+            teacher: As for the class.
         """
-        made = cls(asdict(encoder.settings), channels)
+        made = cls(asdict(encoder.settings), channels, teacher)
         own = made.encoder.state_dict().keys()
         state = {name: value for name, value in encoder.state_dict().items() if name in own}
         made.encoder.load_state_dict(state)
@@ -236,7 +243,7 @@ def take_faces(net: FaceGenerator, source: str) -> tuple[str, ...]:
             raise ConfigError(
                 f"faces_from={source} has {key} = {taken.settings[key]}, asked for is "
                 f"{net.settings[key]}; set {key}, or take a wav2lip that was trained with it, or "
-                "faces_from= for random layers"
+                "faces_from= fix_norm=2000 for random layers"
             )
     state = taken.state_dict()
     net.load_state_dict({name: state[name] for name in net.state_dict()})

@@ -95,7 +95,7 @@ from tfbench.nets.avhubert import CROP
 from tfbench.nets.frozen import full_precision
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from fractions import Fraction
 
     from tfbench.core.types import Crop, Request, Sample, ViewKey, Views
@@ -133,13 +133,7 @@ class SyncTalklip(LipMethod):
         self.critic = QualityDiscriminator(c.critic_width, c.most, c.side)
         self.scale = Scale(c.most_scale)
         self.projection: nn.Module = nn.Identity()
-        self.teachers: tuple[str, ...] = ()
         self.akin = True
-
-    def adopt(self, parts: Mapping[str, nn.Module]) -> None:
-        """Take trained networks, and note who has trained them."""
-        super().adopt(parts)
-        self.teachers = self.supervisors
 
     # What is kept of a clip
 
@@ -192,8 +186,7 @@ class SyncTalklip(LipMethod):
     def gather(self) -> None:
         """Load the expert, and note it as a supervisor; take faces, where that is asked for.
 
-        It is noted also where it judges nothing: the audio encoder begins as its own, and by the
-        note a later training tells whose features those of a bundle are.
+        It is noted also where it judges nothing: the audio encoder begins as its own.
 
         Raises:
             ConfigError: Features of another expert's encoder would be compared with the expert's.
@@ -204,7 +197,7 @@ class SyncTalklip(LipMethod):
         self.akin = (
             isinstance(self.hearing, Unheard)
             or c.encoder_from == "expert"
-            or (self.expert.sha256 in self.teachers and self.hearing.dim == expert.dim)
+            or self.hearing.settings["teacher"] == self.expert.sha256
         )
         if c.contrast != "none" and not self.comparable:
             raise ConfigError(
@@ -226,7 +219,9 @@ class SyncTalklip(LipMethod):
         c, expert = self.config, self.expert.module
         if isinstance(self.hearing, Unheard) or c.encoder_from == "expert":
             channels = deepest(self.net.settings["width"], self.net.settings["most"])
-            self.hearing = SoundEncoder.of(expert.encoder, channels, self.hearing.audio_map)
+            self.hearing = SoundEncoder.of(
+                expert.encoder, channels, self.hearing.audio_map, self.expert.sha256
+            )
         if c.project:
             self.projection = Projection(expert.dim, expert.dim)
         self.hearing.encoder.requires_grad_(c.encoder_rate > 0)

@@ -65,8 +65,13 @@ def test_an_encoder_of_another_expert_is_not_compared(
     with torch.inference_mode():
         heard = made.eval().hearing(sound)
         torch.testing.assert_close(heard, made.expert.module.hear(sound))
-    # Both have trained it, and it is theirs.
+    # Both have trained it, and features are those of the second.
     assert set(made.supervisors) == {made.expert.sha256, training(expert).expert.sha256}
+    made.fit_to(clips)
+    write_bundle(tmp_path / "both", made, {"config": {}}, ())
+    assert training(other, init=str(tmp_path / "both")).comparable
+    with pytest.raises(ConfigError, match="was not trained with the expert"):
+        training(expert, init=str(tmp_path / "both"))
     frozen = training(other, init=str(bundle), contrast_sound="frozen").eval()
     alone = training(other, init=str(bundle), contrast="none").eval()
     with torch.inference_mode():

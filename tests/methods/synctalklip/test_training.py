@@ -141,8 +141,11 @@ def test_conv_compares_after_the_experts_convolution(tmp_path: Path, clips: list
         align = made.expert.module.align
         rows = given["rows"][: given["drawn"][0]]
         expected = align(heard, given["padding"]).flatten(0, 1)[rows]
+        lips = align(seen, given["padding"]).flatten(0, 1)[rows]
     assert torch.equal(pairs[0][0], expected)
+    assert torch.equal(pairs[0][1], lips)
     assert not torch.allclose(expected, heard.flatten(0, 1)[rows])
+    assert not torch.allclose(lips, seen.flatten(0, 1)[rows])
 
 
 def test_only_drawn_frames_change_what_is_seen(expert: str, clips: list[Kept]):
@@ -169,7 +172,7 @@ def test_only_drawn_frames_change_what_is_seen(expert: str, clips: list[Kept]):
     assert torch.equal(seen[1].flatten(0, 1)[row, 40, 40], dark)
 
 
-def test_the_gradient_of_one_face_comes_from_the_frames_near_it(expert: str, clips: list[Kept]):
+def test_one_face_moves_features_of_the_frames_near_it_alone(expert: str, clips: list[Kept]):
     """The front end of the expert sees two frames before and after."""
     made = training(expert, groups=1).eval()
     given = batch(made, clips[:1])
