@@ -148,7 +148,7 @@ class Generator(ABC):
 
 
 def n_frames_for(request: Request) -> int:
-    """Return how many frames cover the speech, at least one."""
+    """Return how many whole frames the speech lasts, at least one."""
     if request.speech is None:
         raise GenerationError(f"the request '{request.id}' has no speech")
     exact = request.speech.waveform.shape[0] * request.fps / request.speech.sample_rate

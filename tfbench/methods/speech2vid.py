@@ -364,7 +364,8 @@ class Speech2Vid(ResidualMethod):
         """Yield the edited video; see `Generator.frames`.
 
         Raises:
-            GenerationError: No face is seen, or a still shows several, or the speech is empty.
+            GenerationError: No face is seen, or a still shows several.
+            InputError: The speech is empty.
         """
         size = self.generator.settings["size"]
         # The blend takes the border's colours, and beyond the frame there is none to take.

@@ -415,7 +415,8 @@ class SyncTalklip(LipMethod):
         """Yield the edited video; see `Generator.frames`.
 
         Raises:
-            GenerationError: No face is seen, or a still shows several, or the speech is empty.
+            GenerationError: No face is seen, or a still shows several.
+            InputError: The speech is empty.
         """
         self.eval()
         editor = FaceEditor(request, self.detector, self.crop.regions, self.net.side)

@@ -356,7 +356,8 @@ class Wav2Lip(LipMethod):
         """Yield the edited video; see `Generator.frames`.
 
         Raises:
-            GenerationError: No face is seen, or a still shows several, or the speech is empty.
+            GenerationError: No face is seen, or a still shows several.
+            InputError: The speech is empty.
         """
         self.net.eval()
         editor = FaceEditor(request, self.detector, self.crop.regions, self.net.side)
