@@ -48,7 +48,7 @@ __all__ = [
     "seeded",
 ]
 
-VARIANTS: dict[str, str] = {**avhubert.VARIANTS, "puppets": ""}
+VARIANTS: dict[str, str] = {**avhubert.VARIANTS, "puppets": "", "grid": ""}
 """Variant -> the asset that it reads, "" for weights that this package ships. Those with an asset
 are official readers without alignment, to compare with."""
 
