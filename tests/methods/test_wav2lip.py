@@ -200,6 +200,13 @@ def test_the_expert_counts_from_its_first_good_loss_on(expert: str, clips: list[
     assert again.syncing
 
 
+def test_no_window_is_measured_with_itself_as_the_person(expert: str):
+    for ends in (0, 5):
+        made = training(expert, ends=ends)
+        assert all(made._other_end(k, 12) != k for k in range(12))
+    assert [made._other_end(k, 12) for k in (0, 4, 11)] == [11, 0, 0]
+
+
 def test_an_expert_of_no_weight_measures_alone(expert: str, clips: list[Kept]):
     """Frames stay scattered, however good its loss is."""
     made = training(expert, sync_below=99.0, sync_weight=0.0, scattered=True).eval()

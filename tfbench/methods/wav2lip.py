@@ -326,8 +326,7 @@ class Wav2Lip(LipMethod):
         for clip in clips:
             n = clip.shapes["faces"][0] - WINDOW + 1
             starts = np.linspace(0, n - 1, MEASURED).round().astype(int).tolist()
-            # The first frames show the person, and the last ones show her to the first.
-            others = [(k == 0) * (n - 1) if self.config.ends else (k + n // 2) % n for k in starts]
+            others = [self._other_end(k, n) for k in starts]
             windows = [self.window(clip, *pair) for pair in zip(starts, others, strict=True)]
             batch = {name: value.to(self.device) for name, value in self.collate(windows).items()}
             real, drawn = self._pair(batch)
@@ -339,6 +338,12 @@ class Wav2Lip(LipMethod):
         figures = tuple(Figure.mean(n, list(c)) for n, c in zip(names, columns, strict=True))
         self.syncing |= share > 0 and figures[2].value < self.config.sync_below
         return figures
+
+    def _other_end(self, start: int, n: int) -> int:
+        """Return which of a clip's n windows shows the person to one that is measured."""
+        if not self.config.ends:
+            return (start + n // 2) % n
+        return 0 if start else n - 1
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Note whether the expert counts."""
