@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from tfbench.core.types import FaceTrack, TrackSettings, ViewKey
 
-__all__ = ["FACE", "PLACES", "STABLE", "MouthCrop", "SteadyMouthCrop"]
+__all__ = ["FACE", "MOUTH", "PLACES", "STABLE", "MouthCrop", "SteadyMouthCrop"]
 
 FACE = 256
 """Side in pixels of the mean face."""

@@ -55,6 +55,11 @@ class SyncTalklipConfig(LipConfig):
         most_scale: Bound of F of Eq. 11, which begins at half of it. Not in the paper.
         temperature: Of "infonce", TalkLip's.
         project: Whether "infonce" has TalkLip's linear layer on f_a, which no bundle holds.
+        shape_weight: Of how far the vectors that the sound brings to the generator miss the motion
+            of the lips' landmarks, see `LipCode`: the audio encoder and its linear layer can be
+            taught so before faces are drawn, in minutes. Not in the paper.
+        hold_weight: Of how far f_a is from the expert's, so that it can still be compared with f_v
+            after that, see `drift`. Not in the paper.
         context: The mouths among which drawn ones are put back: the true "crops", as sharp as the
             clip, or those with the true "faces" put into them, as sharp as drawn ones. Not in the
             paper.
@@ -81,6 +86,8 @@ class SyncTalklipConfig(LipConfig):
     most_scale: Annotated[float, Field(gt=0)] = 2.0
     temperature: Annotated[float, Field(gt=0)] = 0.07
     project: bool = False
+    shape_weight: NonNegative = 0.0
+    hold_weight: NonNegative = 0.0
     context: Literal["crops", "faces"] = "crops"
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from tfbench.core.errors import InputError, Unscorable
 from tfbench.core.types import FPS, SAMPLE_RATE, ViewKey
 from tfbench.evaluators._mouths import MOST_LOST
+from tfbench.faces.mouth import MOUTH
 from tfbench.methods._pixel_loss import dimmed, draw_gains
 from tfbench.methods._synctalklip_losses import mouth_maps, mouths_of
 from tfbench.nets.avhubert import CROP, WINDOW, audio_features
@@ -31,6 +32,7 @@ __all__ = [
     "draw_windows",
     "excerpt",
     "kept",
+    "lip_shapes",
     "place_view",
     "together",
     "unread",
@@ -69,11 +71,13 @@ def kept(sample: Sample, views: Views, keys: Sequence[ViewKey]) -> dict[str, Ten
     Args:
         sample: The clip.
         views: Of the clip.
-        keys: Views of the faces, of the mouths (96 x 96), and of the places of both.
+        keys: Views of the faces, of the mouths (96 x 96), of the places of both, and of the
+            landmarks.
 
     Returns:
         "faces" uint8 (T, 3, S, S); "mouths" uint8 (T, 88, 88); "maps" float32 (T, 6), of
-        `mouth_maps`; "sound" float32 (T, 104); "start" int64 (1,), number of the first frame.
+        `mouth_maps`; "lips" float32 (T, 40), of `lip_shapes`; "sound" float32 (T, 104); "start"
+        int64 (1,), number of the first frame.
 
     Raises:
         Unscorable: There is no face that is seen all the time, or no sound, or faces and mouths
@@ -100,15 +104,31 @@ def kept(sample: Sample, views: Views, keys: Sequence[ViewKey]) -> dict[str, Ten
     waveform = waveform[start * SAMPLES_PER_FRAME :][: n * SAMPLES_PER_FRAME]
     if not bool(waveform.any()):
         raise Unscorable("the sound is silent")
-    faces, mouths, of_faces, of_mouths = (found[0].values[:n] for found in parts)
+    faces, mouths, of_faces, of_mouths, points = (found[0].values[:n] for found in parts)
     of_mouths = of_mouths - torch.tensor([0.0, 0, EDGE, 0, 0, EDGE])
     return {
         "faces": faces,
         "mouths": mouths[:, EDGE:-EDGE, EDGE:-EDGE],
         "maps": mouth_maps(of_faces, of_mouths),
+        "lips": lip_shapes(points, of_mouths),
         "sound": audio_features(waveform, n),
         "start": torch.tensor([start]),
     }
+
+
+def lip_shapes(points: Tensor, mouths: Tensor) -> Tensor:
+    """Say where the points of the lips lie around their middle.
+
+    Args:
+        points: float (n, 68, 2), landmarks in pixels of the frame.
+        mouths: float (n, 6), transforms from the frame to the aligned mouth.
+
+    Returns:
+        float32 (n, 40), x y of the 20 points, in pixels of the aligned mouth.
+    """
+    lips = points[:, MOUTH].double()
+    turned = torch.einsum("nij,npj->npi", mouths.double().view(-1, 2, 3)[:, :, :2], lips)
+    return (turned - turned.mean(1, keepdim=True)).flatten(1).float()
 
 
 def unread(clip: Kept, longest: int, tokenise: Callable[[str], object]) -> str:
@@ -224,7 +244,8 @@ def excerpt(
 
     Returns:
         "faces" uint8 (N, 3, S, S), "maps" float32 (N, 6), "at" int64 (N,), "reference" uint8
-        (3, S, S), "sound" float32 (T, 104) and "mouths" uint8 (T, 88, 88).
+        (3, S, S), "lips" float32 (T, 40), "sound" float32 (T, 104) and "mouths" uint8
+        (T, 88, 88).
     """
     start, stop = stretch.start, stretch.stop
     rows, maps = torch.tensor(at), clip.array("maps", start, stop)
@@ -240,6 +261,7 @@ def excerpt(
         "maps": maps[rows],
         "at": rows,
         "reference": clip.array("faces", other, other + 1)[0],
+        "lips": clip.array("lips", start, stop),
         "sound": clip.array("sound", start, stop),
         "mouths": mouths,
     }
@@ -264,8 +286,8 @@ def together(examples: Sequence[Any]) -> dict[str, Tensor]:
 
     Returns:
         "faces", "maps" and "rows" int64 (N,), each drawn frame's place among all B T frames;
-        "drawn" int64 (B,), how many belong to each clip; "reference" (B, 3, S, S); "sound"
-        (B, T, 104), "mouths" (B, T, 88, 88) and "padding" bool (B, T).
+        "drawn" int64 (B,), how many belong to each clip; "reference" (B, 3, S, S); "lips"
+        (B, T, 40), "sound" (B, T, 104), "mouths" (B, T, 88, 88) and "padding" bool (B, T).
     """
     lengths = torch.tensor([len(e["sound"]) for e in examples])
     longest = int(lengths.max())
@@ -275,6 +297,7 @@ def together(examples: Sequence[Any]) -> dict[str, Tensor]:
         "rows": torch.cat([k * longest + e["at"] for k, e in enumerate(examples)]),
         "drawn": torch.tensor([len(e["at"]) for e in examples]),
         "reference": torch.stack([e["reference"] for e in examples]),
+        "lips": pad_sequence([e["lips"] for e in examples], batch_first=True),
         "sound": pad_sequence([e["sound"] for e in examples], batch_first=True),
         "mouths": pad_sequence([e["mouths"] for e in examples], batch_first=True),
         "padding": torch.arange(longest) >= lengths[:, None],

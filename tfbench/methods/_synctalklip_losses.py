@@ -24,16 +24,22 @@ if TYPE_CHECKING:
     from tfbench.nets.av_syncnet import AVSyncNet
 
 __all__ = [
+    "LipCode",
     "Projection",
     "Scale",
     "apart",
+    "drift",
     "info_nce",
     "mouth_maps",
     "mouths_of",
     "nearest_own",
     "put_back",
     "see_drawn",
+    "spread_of",
 ]
+
+LEAST = 1e-3
+"""Of a coordinate's standard deviation, pixels of the aligned mouth: lips that never move."""
 
 
 class Scale(nn.Module):
@@ -63,6 +69,62 @@ class Projection(nn.Linear):
         """Project features (n, D)."""
         with torch.autocast(heard.device.type, enabled=False):
             return super().forward(F.normalize(heard.float(), dim=1))
+
+
+class LipCode:
+    """Says by how far the vectors that the sound brings to the generator miss the lips' motion.
+
+    Each channel of a vector stands for one fixed random mixture of the coordinates of the lips'
+    points, each of which counts as much as it varies. Only motion counts: vectors and points are
+    taken around their means in the clip, since the sound does not tell whose lips they are.
+
+    Args:
+        spread: float (40,), standard deviations of the coordinates around the means of their clips.
+        channels: Of a vector.
+    """
+
+    def __init__(self, spread: Tensor, channels: int) -> None:
+        draws = torch.randn(len(spread), channels, generator=torch.Generator().manual_seed(0))
+        self.mixture = draws / (len(spread) ** 0.5 * spread[:, None])
+
+    def loss(self, vectors: Tensor, lips: Tensor, padding: Tensor | None = None) -> Tensor:
+        """Compute the mean absolute difference, (), in standard deviations of the mixtures.
+
+        Args:
+            vectors: (B, T, channels).
+            lips: float32 (B, T, 40), of `lip_shapes`.
+            padding: bool (B, T), True after a clip's end; None for no such frames.
+        """
+        there = torch.ones_like(lips[..., :1]) if padding is None else (~padding)[..., None].float()
+        wanted = _around_mean(lips, there) @ self.mixture.to(lips.device)
+        missed = (_around_mean(vectors.float(), there) - wanted).abs() * there
+        return missed.sum() / (there.sum() * wanted.shape[-1])
+
+
+def spread_of(lips: Sequence[Tensor]) -> Tensor:
+    """Return the standard deviations (40,) of coordinates around the means of their clips.
+
+    Args:
+        lips: float32 (T, 40) of each clip, of `lip_shapes`.
+    """
+    moved = torch.cat([clip - clip.mean(0) for clip in lips])
+    return moved.square().mean(0).sqrt().clamp(min=LEAST)
+
+
+def _around_mean(values: Tensor, there: Tensor) -> Tensor:
+    return values - (values * there).sum(1, keepdim=True) / there.sum(1, keepdim=True)
+
+
+def drift(heard: Tensor, expert: Tensor, padding: Tensor | None = None) -> Tensor:
+    """Compute the mean absolute difference, (), of features (B, T, D) from the expert's.
+
+    Args:
+        heard: Of the tuned audio encoder.
+        expert: Of the expert's.
+        padding: bool (B, T), True after a clip's end; None for no such frames.
+    """
+    off = (heard.float() - expert.float()).abs()
+    return (off if padding is None else off[~padding]).mean()
 
 
 def apart(heard: Tensor, seen: Tensor, tau: float, scale: Tensor | float = 1.0) -> Tensor:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["assessed"]
 
 JUDGED = ("lip loss", "contrastive loss", "own sound nearest")
-NAMES = ("L1", *JUDGED, *(f"{name}, true mouths" for name in JUDGED))
+OF_SOUND = ("shape loss", "drift")
+NAMES = ("L1", *OF_SOUND, *JUDGED, *(f"{name}, true mouths" for name in JUDGED))
 
 
 def assessed(method: Any, clips: Sequence[Kept]) -> tuple[Figure, ...]:
@@ -49,6 +50,8 @@ def assessed(method: Any, clips: Sequence[Kept]) -> tuple[Figure, ...]:
 def _loss(row: dict[str, float], weights: SyncTalklipConfig) -> float:
     """Weigh what was measured of a clip, as if one window of it were drawn."""
     loss = weights.l1_weight * row["off"] + weights.lip_weight * row.get("lip loss", 0.0)
+    loss += weights.shape_weight * row.get("shape loss", 0.0)
+    loss += weights.hold_weight * row.get("drift", 0.0)
     if weights.contrast == "none":
         return loss
     # Equation 12 is a sum over drawn frames, the traditional loss a mean.
@@ -70,8 +73,9 @@ def _measured(method: Any, clip: Kept, number: int) -> dict[str, float]:
     video = put_back(batch["mouths"], nothing, batch["rows"][:0])
     true = _judged(method, batch, heard, method.on_device().see(video))
     marked = {f"{name}, true mouths": value for name, value in true.items()}
+    of_sound = {name: float(loss) for name, (_, loss) in method.sound_losses(batch, heard).items()}
     off, l1 = float(method.off(drawn, real)), 255 * float(F.l1_loss(drawn, real))
-    return {"off": off, "L1": l1, **judged, **marked}
+    return {"off": off, "L1": l1, **of_sound, **judged, **marked}
 
 
 def _whole(method: Any, clip: Kept, number: int) -> dict[str, Tensor]:

@@ -65,13 +65,16 @@ from tfbench.methods._synctalklip_data import (
     varied,
 )
 from tfbench.methods._synctalklip_losses import (
+    LipCode,
     Projection,
     Scale,
     apart,
+    drift,
     info_nce,
     mouths_of,
     put_back,
     see_drawn,
+    spread_of,
 )
 from tfbench.methods._synctalklip_measure import assessed
 from tfbench.methods._synctalklip_nets import (
@@ -98,8 +101,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from fractions import Fraction
 
-    from tfbench.core.types import Crop, Request, Sample, ViewKey, Views
+    from tfbench.core.types import Request, Sample, ViewKey, Views
     from tfbench.evaluators.base import Figure, Kept
+    from tfbench.faces.mouth import MouthCrop
     from tfbench.methods._editing import Piece
     from tfbench.nets.av_syncnet import AVSyncNet
     from tfbench.nets.frozen import Frozen
@@ -138,7 +142,7 @@ class SyncTalklip(LipMethod):
     # What is kept of a clip
 
     @cached_property
-    def mouth_crop(self) -> Crop:
+    def mouth_crop(self) -> MouthCrop:
         """The aligned mouths that the expert reads.
 
         Raises:
@@ -154,10 +158,11 @@ class SyncTalklip(LipMethod):
     def keys(self) -> tuple[ViewKey, ...]:
         """The face that is redrawn and the mouth that is read, and where both lie."""
         face, mouth = self.crop, self.mouth_crop
-        return talk_view(face), mouth_view(mouth), place_view(face), place_view(mouth)
+        places = place_view(face), place_view(mouth)
+        return talk_view(face), mouth_view(mouth), *places, mouth.points
 
     def keep(self, sample: Sample, views: Views) -> dict[str, Tensor]:
-        """Keep faces, mouths, the map between both, and the sound of their time; see `kept`."""
+        """Keep faces, mouths, the map between both, lips and the sound of their time: `kept`."""
         return kept(sample, views, self.keys)
 
     # Training
@@ -225,6 +230,9 @@ class SyncTalklip(LipMethod):
         if c.project:
             self.projection = Projection(expert.dim, expert.dim)
         self.hearing.encoder.requires_grad_(c.encoder_rate > 0)
+        if c.shape_weight:
+            spread = spread_of([clip.array("lips") for clip in clips])
+            self.code = LipCode(spread, self.hearing.settings["channels"])
         if c.lip_weight:
             self._refuse_unread(clips)
 
@@ -272,9 +280,39 @@ class SyncTalklip(LipMethod):
         return together(examples) | {"tokens": tokens}
 
     def loss(self, batch: Any) -> Tensor:
-        """Compute Equation 13; the discriminator's loss is added, and shares no gradient."""
+        """Compute Equation 13; the discriminator's loss is added, and shares no gradient.
+
+        Where nothing that is drawn counts, nothing is drawn.
+        """
         c = self.config
         heard = self.hearing(batch["sound"], batch["padding"])
+        total = heard.new_zeros(())
+        for name, (weight, loss) in self.sound_losses(batch, heard).items():
+            self.log(name, loss)
+            total = total + weight * loss
+        drawing = c.l1_weight or c.lip_weight or c.adversarial_weight or c.contrast != "none"
+        return total + self._drawn_loss(batch, heard) if drawing else total
+
+    def sound_losses(self, batch: Any, heard: Tensor) -> dict[str, tuple[float, Tensor]]:
+        """Compute what is asked of the audio encoder alone: name -> weight and loss, ().
+
+        Args:
+            batch: Of `collate`.
+            heard: (B, T, D), of the tuned encoder.
+        """
+        c, padding, losses = self.config, batch["padding"], {}
+        if c.shape_weight:
+            vectors = self.hearing.project(heard)
+            losses["shape loss"] = c.shape_weight, self.code.loss(vectors, batch["lips"], padding)
+        if c.hold_weight:
+            with torch.no_grad():
+                expert = self.on_device().hear(batch["sound"], padding)
+            losses["drift"] = c.hold_weight, drift(heard, expert, padding)
+        return losses
+
+    def _drawn_loss(self, batch: Any, heard: Tensor) -> Tensor:
+        """Compute the weighted losses of drawn faces and of the streams with them."""
+        c = self.config
         real, drawn = self._pair(batch, heard)
         off = self.off(drawn, real)
         self.log("L1", 255 * F.l1_loss(drawn.detach(), real))
@@ -393,7 +431,8 @@ class SyncTalklip(LipMethod):
 
         Returns:
             "loss", the weighted sum of the next three as if one window were drawn: Eq. 13 without
-            discriminator, and with F = 1, which learning does not move. It stands on the clips that
+            discriminator, and with F = 1, which learning does not move; "shape loss" and "drift",
+            where they have a weight, are part of it. It stands on the clips that
             have a lip loss; where none has, it is measured without that term, on all clips. "L1"
             in gray levels, every pixel alike; "lip loss", of the clips that can be read;
             "contrastive loss" a frame, with F = 1; "own sound nearest", the share of frames whose

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from tfbench.core.errors import InputError, Unscorable
 from tfbench.core.types import Column, Score, Views
+from tfbench.faces.mouth import MOUTH
 from tfbench.metrics.base import TalkingFaceMetric
 from tfbench.nets.landmarks import landmark_view
 
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LMD", "lmd_atvg", "lmd_eat", "lmd_ipd", "lmd_vico"]
 
-MOUTH = slice(48, 68)
 EYES = (slice(36, 42), slice(42, 48))
 
 

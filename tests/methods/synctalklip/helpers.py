@@ -1,6 +1,7 @@
 """An expert that has learnt nothing, clips of noise, and what a loss reaches."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def kept_clip(
         "faces": torch.randint(0, 256, (n, 3, SIDE, SIDE), dtype=torch.uint8, generator=draw),
         "mouths": torch.randint(0, 256, (n, 88, 88), dtype=torch.uint8, generator=draw),
         "maps": maps,
+        "lips": torch.randn(n, 40, generator=draw),
         "sound": torch.randn(n, 104, generator=draw),
         "start": torch.tensor([start]),
     }
@@ -51,12 +53,12 @@ def kept_clip(
     return Kept.write(folder / f"{k}.safetensors", sample, arrays)
 
 
-def training(expert: str, **changes) -> SyncTalklip:
+def training(expert: str, clips: Sequence[Kept] = (), **changes) -> SyncTalklip:
     torch.manual_seed(0)
     made = SyncTalklip(replace(SMALL, expert=expert, **changes))
     made.log = lambda *_, **__: None
     made.gather()
-    made.fit_to([])
+    made.fit_to(clips)
     return made.train()
 
 

@@ -54,6 +54,7 @@ def test_a_true_face_through_the_map_is_near_the_true_mouth(arrays: dict[str, Te
         "faces": (3, SIDE, SIDE),
         "mouths": (88, 88),
         "maps": (6,),
+        "lips": (40,),
         "sound": (104,),
         "start": (),
     }
@@ -71,6 +72,22 @@ def test_a_true_face_through_the_map_is_near_the_true_mouth(arrays: dict[str, Te
             moved = arrays["maps"].clone()
             moved[:, place] += step
             assert off(moved) > 1.3 * here
+
+
+def test_lips_are_the_landmarks_in_the_aligned_mouth(
+    made: SyncTalklip, views: ClipViews, arrays: dict[str, Tensor]
+):
+    (points,) = views.parts(made.mouth_crop.points)
+    (places,) = views.parts(place_view(made.mouth_crop))
+    a, b, c, d, e, f = places.values[3].tolist()
+    x, y = points.values[3, 48:].double().unbind(1)
+    by_hand = torch.stack([a * x + b * y + c, d * x + e * y + f], 1)
+    lips = arrays["lips"].view(-1, 20, 2)
+    torch.testing.assert_close(lips[3], (by_hand - by_hand.mean(0)).float())
+    # The photograph's mouth does not move, the photograph does; landmarks are as fine as pixels.
+    assert (lips - lips[:1]).abs().mean() < 1.5
+    width = (lips[:, 6] - lips[:, 0]).norm(dim=1)
+    assert 30 < float(width.mean()) < 70
 
 
 def test_places_are_those_at_which_crops_were_cut(

@@ -99,6 +99,39 @@ def test_all_losses_together_never_reach_the_expert(expert: str, clips: list[Kep
     assert made.supervisors == (before,)
 
 
+def test_the_sound_alone_is_taught_without_drawing(
+    expert: str, clips: list[Kept], monkeypatch: pytest.MonkeyPatch
+):
+    alone = {"l1_weight": 0.0, "adversarial_weight": 0.0, "lip_weight": 0.0, "contrast": "none"}
+    made = training(expert, clips, shape_weight=2.0, hold_weight=0.5, **alone)
+    given = batch(made, clips)
+    monkeypatch.setattr(made, "draw", None)
+    shape = made.sound_losses(given, made.hearing(given["sound"], given["padding"]))["shape loss"]
+    assert reached(made, shape[1]) == {"encoder", "audio_map"}
+    total = made.loss(given)
+    assert total.item() == pytest.approx(2 * shape[1].item(), rel=1e-4)
+    # It begins as the expert's encoder, and nothing has drifted yet.
+    with torch.no_grad():
+        made.hearing.encoder.encoder.layers[0].fc1.weight.mul_(1.5)
+    heard = made.hearing(given["sound"], given["padding"])
+    losses = made.sound_losses(given, heard)
+    assert float(losses["drift"][1]) > 1e-3
+    assert reached(made, losses["drift"][1]) == {"encoder"}
+    (_, off), (_, drifted) = losses["shape loss"], losses["drift"]
+    total = float(made.loss(given))
+    assert total == pytest.approx(2 * float(off) + 0.5 * float(drifted), rel=1e-4)
+
+
+def test_held_out_clips_are_measured_by_what_the_sound_is_taught(expert: str, clips: list[Kept]):
+    weights = {"shape_weight": 2.0, "hold_weight": 0.5, "l1_weight": 0.0, "lip_weight": 0.0}
+    made = training(expert, clips, contrast="none", **weights)
+    with torch.no_grad():
+        measured = {figure.name: figure.value for figure in made.eval().assess(clips)}
+    expected = 2 * measured["shape loss"] + 0.5 * measured["drift"]
+    assert measured["loss"] == pytest.approx(expected, rel=1e-5)
+    assert measured["drift"] == pytest.approx(0.0, abs=1e-6)
+
+
 def test_the_losses_and_their_weights(expert: str, clips: list[Kept]):
     made = training(expert, lip_weight=0.01, contrast_weight=0.3, adversarial_weight=0.2).eval()
     given = batch(made, clips)
