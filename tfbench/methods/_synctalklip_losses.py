@@ -30,16 +30,17 @@ __all__ = [
     "apart",
     "drift",
     "info_nce",
+    "motion_of",
     "mouth_maps",
     "mouths_of",
     "nearest_own",
     "put_back",
     "see_drawn",
-    "spread_of",
 ]
 
+LIP_POINTS = 20
 LEAST = 1e-3
-"""Of a coordinate's standard deviation, pixels of the aligned mouth: lips that never move."""
+"""Of lips' motion, pixels of the aligned mouth: some never move."""
 
 
 class Scale(nn.Module):
@@ -75,17 +76,17 @@ class LipCode:
     """Says by how far the vectors that the sound brings to the generator miss the lips' motion.
 
     Each channel of a vector stands for one fixed random mixture of the coordinates of the lips'
-    points, each of which counts as much as it varies. Only motion counts: vectors and points are
-    taken around their means in the clip, since the sound does not tell whose lips they are.
+    points. Only motion counts: vectors and points are taken around their means in the clip, since
+    the sound does not tell whose lips they are.
 
     Args:
-        spread: float (40,), standard deviations of the coordinates around the means of their clips.
+        motion: By how much lips move, of `motion_of`; a channel's usual value is then 1.
         channels: Of a vector.
     """
 
-    def __init__(self, spread: Tensor, channels: int) -> None:
-        draws = torch.randn(len(spread), channels, generator=torch.Generator().manual_seed(0))
-        self.mixture = draws / (len(spread) ** 0.5 * spread[:, None])
+    def __init__(self, motion: float, channels: int) -> None:
+        draws = torch.randn(2 * LIP_POINTS, channels, generator=torch.Generator().manual_seed(0))
+        self.mixture = draws / max(motion, LEAST)
 
     def loss(self, vectors: Tensor, lips: Tensor, padding: Tensor | None = None) -> Tensor:
         """Compute the mean absolute difference, (), in standard deviations of the mixtures.
@@ -101,14 +102,16 @@ class LipCode:
         return missed.sum() / (there.sum() * wanted.shape[-1])
 
 
-def spread_of(lips: Sequence[Tensor]) -> Tensor:
-    """Return the standard deviations (40,) of coordinates around the means of their clips.
+def motion_of(lips: Sequence[Tensor]) -> float:
+    """Return by how much lips move, the root mean square of all 40 coordinates together.
+
+    They are taken around their means in the clips.
 
     Args:
         lips: float32 (T, 40) of each clip, of `lip_shapes`.
     """
     moved = torch.cat([clip - clip.mean(0) for clip in lips])
-    return moved.square().mean(0).sqrt().clamp(min=LEAST)
+    return float(moved.square().sum(1).mean().sqrt())
 
 
 def _around_mean(values: Tensor, there: Tensor) -> Tensor:

@@ -71,10 +71,10 @@ from tfbench.methods._synctalklip_losses import (
     apart,
     drift,
     info_nce,
+    motion_of,
     mouths_of,
     put_back,
     see_drawn,
-    spread_of,
 )
 from tfbench.methods._synctalklip_measure import assessed
 from tfbench.methods._synctalklip_nets import (
@@ -231,8 +231,8 @@ class SyncTalklip(LipMethod):
             self.projection = Projection(expert.dim, expert.dim)
         self.hearing.encoder.requires_grad_(c.encoder_rate > 0)
         if c.shape_weight:
-            spread = spread_of([clip.array("lips") for clip in clips])
-            self.code = LipCode(spread, self.hearing.settings["channels"])
+            motion = motion_of([clip.array("lips") for clip in clips])
+            self.code = LipCode(motion, self.hearing.settings["channels"])
         if c.lip_weight:
             self._refuse_unread(clips)
 

@@ -18,11 +18,11 @@ from tfbench.methods._synctalklip_losses import (
     apart,
     drift,
     info_nce,
+    motion_of,
     mouth_maps,
     mouths_of,
     nearest_own,
     put_back,
-    spread_of,
 )
 from tfbench.methods._synctalklip_nets import (
     CONTEXT,
@@ -55,24 +55,25 @@ def test_vectors_that_say_how_lips_move():
     lips = torch.randn(2, 9, 40, generator=draw) * torch.linspace(0.1, 5, 40)
     padding = torch.arange(9) >= torch.tensor([[9], [6]])
     lips[1, 6:] = 1000.0
-    spread = spread_of([lips[0], lips[1, :6]])
     moved = torch.cat([lips[0] - lips[0].mean(0), lips[1, :6] - lips[1, :6].mean(0)])
-    torch.testing.assert_close(spread, moved.std(0, correction=0))
-    code = LipCode(spread, 7)
+    motion = motion_of([lips[0], lips[1, :6]])
+    assert motion == pytest.approx(float((moved**2).mean(0).sum() ** 0.5))
+    code = LipCode(motion, 7)
     right = lips @ code.mixture
     # Whatever is after the end, and wherever the mean of a clip lies, it is right.
     right[1, 6:] = -7.0
     right[0] += torch.arange(7.0)
     assert float(code.loss(right, lips, padding)) == pytest.approx(0, abs=1e-4)
-    # Without motion a channel is off by what its mixture varies, about one standard deviation.
+    # Without motion a channel is off by what its mixture varies, about 1.
     assert 0.5 < float(code.loss(torch.zeros(2, 9, 7), lips, padding)) < 1.2
     off = right.clone()
     off[1, 2, 3] += 6.0
     # Its own frame by 5 of 6, the five others of its clip by 1 of 6; 15 frames, 7 channels.
     expected = (5.0 + 5 * 1.0) / (15 * 7)
     assert float(code.loss(off, lips, padding)) == pytest.approx(expected, abs=1e-4)
-    # Lips that never move ask for nothing that is not finite.
-    assert torch.isfinite(LipCode(spread_of([torch.ones(5, 40)]), 3).mixture).all()
+    # Of lips that never move nothing is asked.
+    still = LipCode(motion_of([torch.ones(5, 40)]), 3)
+    assert float(still.loss(torch.zeros(1, 5, 3), torch.ones(1, 5, 40))) == 0
 
 
 def test_drift_counts_no_frame_after_the_end():

@@ -115,7 +115,7 @@ def test_the_sound_alone_is_taught_without_drawing(
         made.hearing.encoder.encoder.layers[0].fc1.weight.mul_(1.5)
     heard = made.hearing(given["sound"], given["padding"])
     losses = made.sound_losses(given, heard)
-    assert float(losses["drift"][1]) > 1e-3
+    assert losses["drift"][1].item() > 1e-3
     assert reached(made, losses["drift"][1]) == {"encoder"}
     (_, off), (_, drifted) = losses["shape loss"], losses["drift"]
     total = float(made.loss(given))
