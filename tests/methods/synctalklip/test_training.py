@@ -118,8 +118,8 @@ def test_the_sound_alone_is_taught_without_drawing(
     assert losses["drift"][1].item() > 1e-3
     assert reached(made, losses["drift"][1]) == {"encoder"}
     (_, off), (_, drifted) = losses["shape loss"], losses["drift"]
-    total = float(made.loss(given))
-    assert total == pytest.approx(2 * float(off) + 0.5 * float(drifted), rel=1e-4)
+    total = made.loss(given).item()
+    assert total == pytest.approx(2 * off.item() + 0.5 * drifted.item(), rel=1e-4)
 
 
 def test_held_out_clips_are_measured_by_what_the_sound_is_taught(expert: str, clips: list[Kept]):
