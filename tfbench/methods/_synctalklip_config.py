@@ -90,7 +90,18 @@ class SyncTalklipConfig(LipConfig):
     hold_weight: NonNegative = 0.0
     context: Literal["crops", "faces"] = "crops"
 
+    @property
+    def drawing(self) -> bool:
+        """Whether anything that is drawn counts."""
+        weights = self.l1_weight, self.lip_weight, self.adversarial_weight
+        return any(weights) or self.contrast != "none"
+
     def __post_init__(self) -> None:
+        if not (self.drawing or self.shape_weight or (self.hold_weight and self.encoder_rate)):
+            raise ConfigError(
+                "no loss has a weight, so that nothing would be learnt; set l1_weight, lip_weight, "
+                "adversarial_weight, contrast or shape_weight, or hold_weight with encoder_rate"
+            )
         if self.contrast != "none" and self.window * self.groups < FEWEST:
             raise ConfigError(
                 f"Equation 12 compares the drawn frames of a clip, of which there are window * "

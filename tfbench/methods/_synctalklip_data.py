@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from tfbench.core.errors import InputError, Unscorable
 from tfbench.core.types import FPS, SAMPLE_RATE, ViewKey
 from tfbench.evaluators._mouths import MOST_LOST
+from tfbench.faces.landmarks import mediapipe_to_68
 from tfbench.faces.mouth import MOUTH
 from tfbench.methods._pixel_loss import dimmed, draw_gains
 from tfbench.methods._synctalklip_losses import mouth_maps, mouths_of
@@ -120,13 +121,14 @@ def lip_shapes(points: Tensor, mouths: Tensor) -> Tensor:
     """Say where the points of the lips lie around their middle.
 
     Args:
-        points: float (n, 68, 2), landmarks in pixels of the frame.
+        points: float (n, 68, 2) or MediaPipe's (n, 478, 2), landmarks in pixels of the frame.
         mouths: float (n, 6), transforms from the frame to the aligned mouth.
 
     Returns:
         float32 (n, 40), x y of the 20 points, in pixels of the aligned mouth.
     """
-    lips = points[:, MOUTH].double()
+    whole = mediapipe_to_68(points) if points.shape[1] == 478 else points
+    lips = whole[:, MOUTH].double()
     turned = torch.einsum("nij,npj->npi", mouths.double().view(-1, 2, 3)[:, :, :2], lips)
     return (turned - turned.mean(1, keepdim=True)).flatten(1).float()
 

@@ -284,14 +284,12 @@ class SyncTalklip(LipMethod):
 
         Where nothing that is drawn counts, nothing is drawn.
         """
-        c = self.config
         heard = self.hearing(batch["sound"], batch["padding"])
         total = heard.new_zeros(())
         for name, (weight, loss) in self.sound_losses(batch, heard).items():
             self.log(name, loss)
             total = total + weight * loss
-        drawing = c.l1_weight or c.lip_weight or c.adversarial_weight or c.contrast != "none"
-        return total + self._drawn_loss(batch, heard) if drawing else total
+        return total + self._drawn_loss(batch, heard) if self.config.drawing else total
 
     def sound_losses(self, batch: Any, heard: Tensor) -> dict[str, tuple[float, Tensor]]:
         """Compute what is asked of the audio encoder alone: name -> weight and loss, ().

@@ -14,7 +14,8 @@ from tests.methods.synctalklip.helpers import (
 from tfbench.core.errors import Unscorable
 from tfbench.core.types import Clip, Part, Sample, Speech, TensorVideo, ViewKey
 from tfbench.faces.detect import FaceDetector
-from tfbench.methods._synctalklip_data import place_view
+from tfbench.faces.landmarks import mediapipe_to_68
+from tfbench.methods._synctalklip_data import lip_shapes, place_view
 from tfbench.methods._synctalklip_losses import mouths_of
 from tfbench.methods.synctalklip import SyncTalklip
 from tfbench.preparation.arrays import Arrays
@@ -88,6 +89,12 @@ def test_lips_are_the_landmarks_in_the_aligned_mouth(
     assert (lips - lips[:1]).abs().mean() < 1.5
     width = (lips[:, 6] - lips[:, 0]).norm(dim=1)
     assert 30 < float(width.mean()) < 70
+
+
+def test_lips_of_mediapipe_are_the_same_twenty_points():
+    draw = torch.Generator().manual_seed(0)
+    points, mouths = torch.rand(3, 478, 2, generator=draw), torch.rand(3, 6, generator=draw)
+    assert torch.equal(lip_shapes(points, mouths), lip_shapes(mediapipe_to_68(points), mouths))
 
 
 def test_places_are_those_at_which_crops_were_cut(

@@ -122,6 +122,16 @@ def test_the_sound_alone_is_taught_without_drawing(
     assert total == pytest.approx(2 * off.item() + 0.5 * drifted.item(), rel=1e-4)
 
 
+def test_a_training_without_a_loss_is_refused():
+    nothing = {"l1_weight": 0.0, "adversarial_weight": 0.0, "lip_weight": 0.0, "contrast": "none"}
+    with pytest.raises(ConfigError, match="no loss has a weight"):
+        SyncTalklipConfig(**nothing)
+    with pytest.raises(ConfigError, match="hold_weight with encoder_rate"):
+        SyncTalklipConfig(**nothing, hold_weight=1.0, encoder_rate=0.0)
+    assert not SyncTalklipConfig(**nothing, shape_weight=1.0).drawing
+    assert SyncTalklipConfig(**nothing | {"contrast": "l1"}).drawing
+
+
 def test_held_out_clips_are_measured_by_what_the_sound_is_taught(expert: str, clips: list[Kept]):
     weights = {"shape_weight": 2.0, "hold_weight": 0.5, "l1_weight": 0.0, "lip_weight": 0.0}
     made = training(expert, clips, contrast="none", **weights)
