@@ -146,3 +146,18 @@ def test_what_cannot_be_edited_is_refused(detector):
     with pytest.raises(GenerationError, match="neither a source nor an identity"):
         face_of_still(of_still(identity=None), detector)
     assert photograph().shape == (1, 3, SIDE, SIDE)
+
+
+def test_where_a_stills_face_lies_trembles_less_than_one_detection(detector):
+    picture = photograph()
+    once, steadied = [], []
+    for right, down in ((0, 0), (1, 2), (3, 1), (4, 5), (6, 3)):
+        moved = picture.roll((down, right), (2, 3))
+        back = torch.tensor([right, down, right, down])
+        once.append(detector.detect(moved)[0].boxes[0] - back)
+        _, track = face_of_still(of_still(identity=moved), detector)
+        steadied.append(track.boxes[0] - back)
+        assert track.boxes.shape == (1, 4) and track.points.shape == (1, 5, 2)
+    spread = [torch.stack(boxes).std(0).mean() for boxes in (once, steadied)]
+    assert 0 < spread[1] < 0.6 * spread[0], spread
+    assert (torch.stack(steadied).mean(0) - torch.stack(once).mean(0)).abs().max() < 3

@@ -7,12 +7,14 @@ that memory does not grow with their number.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torchvision.ops import box_iou
 
 from tfbench.core.errors import GenerationError
 from tfbench.core.types import TensorVideo, TrackSettings
@@ -33,6 +35,10 @@ EDITED = TrackSettings(min_frames=0, min_face=0)
 """Any face that is detected is edited, however small and however shortly seen."""
 
 CHUNK = 32
+TREMBLE = 1 / 30
+"""By how much of a face's longer side copies of a still are moved."""
+SAME = 0.5
+"""Least overlap of two boxes of one face."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,6 +215,9 @@ def face_of_still(
 ) -> tuple[Tensor, FaceTrack]:
     """Find the one face that a still of the identity shows.
 
+    The detector's box trembles by some hundredths of the face. In a video that is averaged over
+    frames; here it is over the still and eight copies, moved by such a distance.
+
     Args:
         request: With identity stills.
         detector: Finds faces.
@@ -232,7 +241,32 @@ def face_of_still(
             f"the identity image of '{request.id}' ({width}x{height}) must show exactly one face: "
             f"{why}; crop it, or give another one"
         )
-    return still, tracks[0]
+    return still, _steadied(still, tracks[0], detector)
+
+
+def _steadied(still: Tensor, track: FaceTrack, detector: FaceDetector) -> FaceTrack:
+    """Average a track of one frame over moved copies of it in which the same face is found."""
+    height, width = still.shape[2:]
+    (box,) = track.boxes
+    step = max(round(float((box[2:] - box[:2]).max()) * TREMBLE), 1)
+    boxes, points = [track.boxes], [track.points]
+    for right, down in itertools.product((-step, 0, step), repeat=2):
+        if right == down == 0:
+            continue
+        rows = (torch.arange(height) - down).clamp(0, height - 1)
+        columns = (torch.arange(width) - right).clamp(0, width - 1)
+        (found,) = detector.detect(still[:, :, rows][..., columns])
+        moved = found.boxes - torch.tensor([right, down, right, down])
+        same = box_iou(box[None], moved)[0] > SAME if len(found) else torch.zeros(0)
+        if bool(same.any()):
+            best = int(same.float().argmax())
+            boxes.append(moved[best : best + 1])
+            points.append(found.points[best : best + 1] - torch.tensor([right, down]))
+    return replace(
+        track,
+        boxes=torch.cat(boxes).mean(0, keepdim=True),
+        points=torch.cat(points).mean(0, keepdim=True),
+    )
 
 
 def soft_edge(side: int, feather: float, *, lower: bool = False) -> Tensor:

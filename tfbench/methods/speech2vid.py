@@ -178,7 +178,7 @@ class Speech2Vid(ResidualMethod):
     """
 
     name = "speech2vid"
-    version = "3"
+    version = "4"
     Config = Speech2VidConfig
     needs = frozenset({Need.SPEECH, Need.IDENTITY})
     DRAWS = "generator"

@@ -119,7 +119,7 @@ class SyncTalklip(LipMethod):
     """
 
     name = "synctalklip"
-    version = "2"
+    version = "3"
     Config = SyncTalklipConfig
     needs = frozenset({Need.SPEECH, Need.IDENTITY})
     PARTS: ClassVar[dict[str, type[nn.Module]]] = {"net": FaceGenerator, "hearing": SoundEncoder}

@@ -127,7 +127,7 @@ class Wav2Lip(LipMethod):
     """
 
     name = "wav2lip"
-    version = "2"
+    version = "3"
     Config = Wav2LipConfig
     needs = frozenset({Need.SPEECH, Need.IDENTITY})
     PARTS: ClassVar[dict[str, type[nn.Module]]] = {"net": LipGenerator}
