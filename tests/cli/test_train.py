@@ -125,3 +125,41 @@ def test_wrong_words_are_answered_with_right_ones(run, words: tuple[str, ...], m
     code, said = run(*words)
     assert code == 1
     assert message in said
+
+
+def test_runs_come_before_a_training_where_settings_say_so(run, clips: Path, tmp_path: Path):
+    data = ("--dataset", "folder", "--root", clips, "--accelerator", "cpu", "--workers", 1)
+    (tmp_path / "chain.yaml").write_text("before: [steps=1 lr=0.002, every=1 seed=3]\n")
+    words = ("train", "speech2vid", *TINY, "--config", "chain.yaml", *data)
+    folder = Path("runs/train/speech2vid.tiny-folder-seed0")
+    config = lambda at: json.loads((at / "run.json").read_bytes())["config"]  # noqa: E731
+    code, said = run(*words, "--max-time", "0s")
+    assert code == 0, said
+    assert f"run 1 of 3, steps=1 lr=0.002: run folder {folder}/before-1" in said
+    # The first run was over before its time was.
+    assert f"run 2 of 3, every=1 seed=3: run folder {folder}/before-2" in said
+    assert "out of time at step 1" in said
+    assert "run 3" not in said
+    code, said = run(*words)
+    assert (code, f"{folder}/before-1 holds a run; --resume goes on" in said) == (1, True)
+    code, said = run(*words, "--resume")
+    assert code == 0, said
+    assert "was finished before at step 1" in said
+    assert f"run 3 of 3: run folder {folder} " in said
+    first, second, last = (config(at) for at in (folder / "before-1", folder / "before-2", folder))
+    assert (first["steps"], first["lr"], first["batch"], first["init"]) == (1, 0.002, 2, "")
+    assert second["init"] == f"{folder}/before-1/bundle"
+    assert (second["seed"], second["every"], second["before"]) == (3, 1, [])
+    assert (last["init"], last["seed"]) == (f"{folder}/before-2/bundle", 0)
+    made = json.loads((folder / "bundle" / "bundle.json").read_bytes())["training"]
+    assert made["began_with"]["began_with"]["config"]["lr"] == 0.002
+    code, said = run(*words, f"init={folder}/bundle", "--out", "again")
+    assert code == 0, said
+    assert "before-1" not in said
+    (tmp_path / "chain.yaml").write_text("before: [+no_skips steps=1]\n")
+    code, said = run(*words, "--out", "new")
+    assert (code, "no overlay 'speech2vid+no_skips'; did you mean" in said) == (1, True)
+    (tmp_path / "chain.yaml").write_text("before: [stps=1]\n")
+    code, said = run(*words, "--out", "new")
+    assert (code, "before, 'stps=1': command line: unknown key" in said) == (1, True)
+    assert not Path("new").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+import time
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -53,42 +54,53 @@ def train_command(
     workers: datasets.WorkersOption = None,
 ) -> None:
     """Train an evaluator or a method; stopped at any moment, --resume goes on."""
-    from tfbench.core.config import load_config
     from tfbench.core.registry import parse_name
-    from tfbench.training.run import Told, Training, train
+    from tfbench.training.folder import RunFolder
+    from tfbench.training.run import STOPPED, Told, Training, train
+    from tfbench.training.stages import stages
 
     kind = _kind_of(parse_name(name).stem)
     trainee, parsed = common.find(kind, name)
     _refuse_untrainable(trainee)
-    settings = load_config(trainee.Config, kind, parsed, setting or [], files=config or [])
-    if kind == "methods":
-        # What a variant generates with is not what its training begins with; that is `init`.
-        settings = replace(settings, weights="")
+    runs = stages(trainee.Config, kind, parsed, setting or [], config or [])
     words = (data or []) + common.given("root", root)
-    training = Training(
+    whole = Training(
         kind=trainee,
-        config=settings,
+        config=runs[-1].config,
         dataset=_split(dataset, words, "train"),
         held_out=_split(dataset, _replaced(words, held_out or []), "val"),
-        folder=out or _usual(str(parsed), dataset, settings),
+        folder=out or _usual(str(parsed), dataset, runs[-1].config),
         command=shlex.join(["tfbench", *sys.argv[1:]]),
     )
-    typer.echo(f"run folder {training.folder}")
-    with datasets.progress("preparing clips") as advance:
-        told = Told(typer.echo, advance, bar=common.console.is_terminal)
-        try:
-            outcome = train(
-                training,
-                told,
-                resume=resume,
-                max_seconds=None if max_time is None else _seconds(max_time),
-                accelerator=accelerator,
-                workers=workers,
-            )
-        except KeyboardInterrupt:
-            typer.echo("interrupted; the same command with --resume goes on at the last checkpoint")
-            raise typer.Exit(130) from None
-    _report(outcome)
+    folders = [RunFolder(whole.folder / run.folder) for run in runs]
+    if not resume:
+        for folder in folders:
+            folder.refuse_another()
+    until = None if max_time is None else time.monotonic() + _seconds(max_time)
+    outcome: Outcome | None = None
+    for run, folder in zip(runs, folders, strict=True):
+        settings = run.beginning_with(outcome.bundle) if outcome else run.config
+        typer.echo(f"{run.title}run folder {folder.path}")
+        with datasets.progress("preparing clips") as advance:
+            told = Told(typer.echo, advance, bar=common.console.is_terminal)
+            try:
+                outcome = train(
+                    replace(whole, config=settings, folder=folder.path),
+                    told,
+                    resume=resume and (outcome is None or folder.begun),
+                    max_seconds=None if until is None else max(until - time.monotonic(), 0.0),
+                    accelerator=accelerator,
+                    workers=workers,
+                )
+            except KeyboardInterrupt:
+                typer.echo(
+                    "interrupted; the same command with --resume goes on at the last checkpoint"
+                )
+                raise typer.Exit(130) from None
+        _report(outcome)
+        if outcome.state == STOPPED:
+            typer.echo("the same command with --resume goes on")
+            return
 
 
 def _kind_of(stem: str) -> str:
@@ -150,5 +162,3 @@ def _seconds(text: str) -> float:
 
 def _report(outcome: Outcome) -> None:
     typer.echo(f"{outcome.state} at step {outcome.step}; best network: {outcome.bundle}")
-    if outcome.state == "out of time":
-        typer.echo("the same command with --resume goes on")

@@ -164,11 +164,15 @@ class MethodConfig(TrainConfig):
             "speech2vid.tiny", or the folder of one that `tfbench train` has made. Settings of
             networks then come from there. Training leaves it aside.
         init: Of the same kind: what training begins with; "" for random weights.
+        before: Runs that come before the training, each with the network of the one before it: a
+            line for each, with overlays and settings, such as "+pretrain steps=1000". Not with
+            `init`, which is a beginning already.
         frames_at_once: How many frames pass through the networks at once.
     """
 
     weights: str = ""
     init: str = ""
+    before: tuple[str, ...] = ()
     frames_at_once: Positive = 32
 
 

@@ -37,6 +37,24 @@ class RunFolder:
         self.logs = path / "logs"
         self._run = path / "run.json"
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is a run to go on with."""
+        return self._run.is_file()
+
+    def refuse_another(self) -> None:
+        """Refuse to begin a run where there is one that has been measured.
+
+        One that ended before its first measurement has nothing to lose.
+
+        Raises:
+            TrainingError: There is one.
+        """
+        if self.begun and self.checkpoint.is_file():
+            raise TrainingError(
+                f"{self.path} holds a run; --resume goes on with it, another --out begins a new one"
+            )
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Keep every other process from training in this folder.
@@ -68,19 +86,12 @@ class RunFolder:
             TrainingError: There is a run and it was not asked for; or it was, and there is none, or
                 one of other settings, of which the first is named.
         """
-        there = self._run.is_file()
-        if not resume and not self.checkpoint.is_file():
-            # A run that ended before its first measurement has nothing to lose.
-            there = False
-        if there and not resume:
-            raise TrainingError(
-                f"{self.path} holds a run; --resume goes on with it, another --out begins a new one"
-            )
-        if not there:
-            if resume:
-                raise TrainingError(f"there is no run in {self.path} to go on with")
+        if not resume:
+            self.refuse_another()
             write_atomically(self._run, canonical_json(run).encode())
             return
+        if not self.begun:
+            raise TrainingError(f"there is no run in {self.path} to go on with")
         old = _flat(json.loads(self._run.read_bytes()))
         new = _flat(json.loads(canonical_json(run)))
         for key in sorted(old.keys() | new.keys()):

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from tfbench.evaluators.base import Figure, Kept, Trainee
     from tfbench.preparation.clips import KeptClips
 
-__all__ = ["Outcome", "Training", "train"]
+__all__ = ["STOPPED", "Outcome", "Told", "Training", "train"]
 
 DONE, STOPPED, EARLY, BEFORE = "finished", "out of time", "stopped early", "was finished before"
 
@@ -223,9 +223,8 @@ def _fit(
     if resumed:
         told.line(f"going on at step {begun}")
     _run_trainer(trainer, trainee, data, resumed)
-    early = trainer.global_step < config.steps
-    in_time = any(t.stopped for t in timer)
-    state = STOPPED if in_time else EARLY if early else DONE
+    unfinished = STOPPED if any(t.stopped for t in timer) else EARLY
+    state = unfinished if trainer.global_step < config.steps else DONE
     return Outcome(state, trainer.global_step, last[0], folder.bundle)
 
 
@@ -283,7 +282,7 @@ def _trainer(
         callbacks=[*callbacks, RichProgressBar()] if bar else callbacks,
         enable_progress_bar=bar,
         enable_model_summary=False,
-        log_every_n_steps=min(10, config.every),
+        log_every_n_steps=min(10, config.every, config.steps),
         logger=_loggers(folder),
         use_distributed_sampler=False,
     )
