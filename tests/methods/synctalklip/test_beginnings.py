@@ -13,6 +13,7 @@ from tests.methods.synctalklip.helpers import (
     write_expert,
 )
 from tfbench.core.errors import ConfigError, GenerationError, MissingAsset
+from tfbench.core.registry import parse_name
 from tfbench.evaluators.base import Kept
 from tfbench.methods._residual import begin_residual
 from tfbench.methods.synctalklip import SyncTalklip, SyncTalklipConfig
@@ -20,6 +21,7 @@ from tfbench.methods.wav2lip import Wav2Lip, Wav2LipConfig
 from tfbench.nets.av_syncnet import seeded
 from tfbench.nets.bundle import load_network
 from tfbench.training.bundle import write_bundle
+from tfbench.training.stages import stages
 
 
 def test_another_expert_is_refused(expert: str, tmp_path: Path):
@@ -119,3 +121,13 @@ def test_the_generator_begins_with_the_faces_of_wav2lip(
         training(expert, faces_from="speech2vid.tiny")
     with pytest.raises(MissingAsset, match="no weights 'nowhere'"):
         training(expert, faces_from="nowhere")
+
+
+@pytest.mark.parametrize("name", ["synctalklip.tiny", "synctalklip.tiny+grid"])
+def test_what_ships_is_one_command(name: str):
+    runs = stages(SyncTalklipConfig, "methods", parse_name(name), ["precision=bf16"], [])
+    first, *drawn, last = (run.config for run in runs)
+    assert (first.drawing, first.shape_weight > 0, first.before) == (False, True, ())
+    assert {(c.lip_weight, c.contrast, c.window, c.weights) for c in drawn} == {(0, "none", 1, "")}
+    assert (last.lip_weight > 0, last.contrast, last.batch) == (True, "l1", 2)
+    assert all(run.config.precision == "bf16" for run in runs)
