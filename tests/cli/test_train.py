@@ -163,3 +163,14 @@ def test_runs_come_before_a_training_where_settings_say_so(run, clips: Path, tmp
     code, said = run(*words, "--out", "new")
     assert (code, "before, 'stps=1': command line: unknown key" in said) == (1, True)
     assert not Path("new").exists()
+
+
+def test_what_the_last_run_refuses_is_told_before_the_first(run, clips: Path, tmp_path: Path):
+    (tmp_path / "chain.yaml").write_text("before: [lip_weight=0 contrast=none steps=1]\n")
+    small = ("width=2", "decoder_width=2", "most=8", "critic_width=2", "batch=2", "faces_from=")
+    words = ("train", "synctalklip.tiny", *small, "fix_norm=2000", "--config", "chain.yaml")
+    data = ("--dataset", "folder", "--root", clips, "--accelerator", "cpu", "--workers", 1)
+    code, said = run(*words, *data)
+    assert code == 1
+    assert "it has no transcript" in said
+    assert "step 1" not in said

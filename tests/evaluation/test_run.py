@@ -225,6 +225,18 @@ def test_a_generator_that_breaks_on_one_clip_leaves_the_rest(clips: Path, tmp_pa
     assert not list((tmp_path / "run/videos").glob(".*"))
 
 
+def test_a_judge_that_has_taught_the_method_is_told(clips: Path, tmp_path: Path):
+    evaluation = build(clips, tmp_path / "run")
+    judge = evaluation.metrics[1].info.evaluator_sha256
+    evaluation.generator.taught_by = (judge,)
+    result = evaluate(evaluation, accelerator="cpu")
+    assert cell(result, "PSNR").warning == ""
+    seen = [cell.warning for cell in result.cells if cell.evaluator_sha256 == judge]
+    assert seen
+    assert all("judge seen in training" in warning for warning in seen)
+    assert "means.test" in seen[0]
+
+
 def test_ground_truth_is_nearly_perfect_and_impossible_across(clips: Path, tmp_path: Path):
     truth = replace(build(clips, tmp_path / "self"), generator=GroundTruth())
     assert cell(evaluate(truth, accelerator="cpu"), "PSNR").value > 35

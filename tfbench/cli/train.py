@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 import sys
@@ -15,13 +16,14 @@ import typer
 from tfbench.cli import common, datasets
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from tfbench.datasets.base import Dataset
-    from tfbench.training.run import Outcome
+    from tfbench.training.run import Outcome, Told
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 KINDS = ("methods", "evaluators")
+RESUME = "the same command with --resume goes on at the last checkpoint"
 
 
 def train_command(
@@ -56,7 +58,7 @@ def train_command(
     """Train an evaluator or a method; stopped at any moment, --resume goes on."""
     from tfbench.core.registry import parse_name
     from tfbench.training.folder import RunFolder
-    from tfbench.training.run import STOPPED, Told, Training, train
+    from tfbench.training.run import STOPPED, Training, prepare, train
     from tfbench.training.stages import stages
 
     kind = _kind_of(parse_name(name).stem)
@@ -76,31 +78,42 @@ def train_command(
     if not resume:
         for folder in folders:
             folder.refuse_another()
+    if len(runs) > 1 and not folders[0].begun:
+        # What only the last run refuses should not be told after hours of those before it.
+        afterwards = "the same command begins again, with the clips that were prepared"
+        with _preparing(lambda _: None, afterwards) as told:
+            prepare(whole, told, accelerator=accelerator, workers=workers)
     until = None if max_time is None else time.monotonic() + _seconds(max_time)
     outcome: Outcome | None = None
     for run, folder in zip(runs, folders, strict=True):
         settings = run.beginning_with(outcome.bundle) if outcome else run.config
         typer.echo(f"{run.title}run folder {folder.path}")
-        with datasets.progress("preparing clips") as advance:
-            told = Told(typer.echo, advance, bar=common.console.is_terminal)
-            try:
-                outcome = train(
-                    replace(whole, config=settings, folder=folder.path),
-                    told,
-                    resume=resume and (outcome is None or folder.begun),
-                    max_seconds=None if until is None else max(until - time.monotonic(), 0.0),
-                    accelerator=accelerator,
-                    workers=workers,
-                )
-            except KeyboardInterrupt:
-                typer.echo(
-                    "interrupted; the same command with --resume goes on at the last checkpoint"
-                )
-                raise typer.Exit(130) from None
+        with _preparing(typer.echo, RESUME) as told:
+            outcome = train(
+                replace(whole, config=settings, folder=folder.path),
+                told,
+                resume=resume and (outcome is None or folder.begun),
+                max_seconds=None if until is None else max(until - time.monotonic(), 0.0),
+                accelerator=accelerator,
+                workers=workers,
+            )
         _report(outcome)
         if outcome.state == STOPPED:
             typer.echo("the same command with --resume goes on")
             return
+
+
+@contextlib.contextmanager
+def _preparing(line: Callable[[str], None], afterwards: str) -> Iterator[Told]:
+    """Show how far clips are prepared; after Ctrl-C say how to go on, and end the command."""
+    from tfbench.training.run import Told
+
+    with datasets.progress("preparing clips") as advance:
+        try:
+            yield Told(line, advance, bar=common.console.is_terminal)
+        except KeyboardInterrupt:
+            typer.echo(f"interrupted; {afterwards}")
+            raise typer.Exit(130) from None
 
 
 def _kind_of(stem: str) -> str:

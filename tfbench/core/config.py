@@ -31,6 +31,7 @@ from tfbench.core.yaml12 import parse_yaml
 __all__ = [
     "NoConfig",
     "canonical_json",
+    "files_of",
     "fingerprint",
     "load_config",
     "load_mapping",
@@ -78,7 +79,7 @@ def load_config(
     """
     fields = _fields(cls)
     values: dict[str, Any] = {}
-    for path in (*_files(kind, name, roots), *files):
+    for path in (*files_of(kind, name, roots), *files):
         values |= _checked(fields, load_mapping(path), str(path))
     if isinstance(settings, Mapping):
         values |= _checked(fields, settings, "settings")
@@ -320,8 +321,17 @@ def _words(fields: Mapping[str, _Field], words: Sequence[str]) -> dict[str, Any]
     return values
 
 
-def _files(kind: str, name: Name, roots: Sequence[Path]) -> list[Path]:
-    """Find the files of a variant and its overlays, in the order in which they apply."""
+def files_of(kind: str, name: Name, roots: Sequence[Path] = ()) -> list[Path]:
+    """Find the files of a variant and its overlays, in the order in which they apply.
+
+    Args:
+        kind: As for `load_config`.
+        name: As for `load_config`.
+        roots: As for `load_config`.
+
+    Raises:
+        UnknownName: There is no such plugin, variant or overlay; lists those that exist.
+    """
     stem = registry(kind).find(name.stem).name if kind in KINDS else name.stem
     folders = [root / kind for root in (configs_dir(), *_own_configs(kind, stem), *roots)]
     there: dict[str, Path] = {}

@@ -23,7 +23,7 @@ from tfbench.core.files import write_atomically
 from tfbench.evaluation.statistics import interval
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from torch import Tensor
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["SCHEMA", "Cell", "Result", "cells_of", "provenance", "read_result", "scores_digest"]
 
 SCHEMA = 1
+SEEN = "judge seen in training: the method has learnt what {} finds in true clips"
 PACKAGES = ("torch", "torchvision", "torchmetrics", "av", "numpy", "scipy", "facenet-pytorch")
 
 
@@ -168,6 +169,7 @@ def cells_of(
     scores: Sequence[Score],
     load: Callable[[str], Tensor],
     reference_set: str,
+    taught_by: Collection[str] = (),
 ) -> tuple[Cell, ...]:
     """Aggregate the rows of one metric.
 
@@ -176,9 +178,11 @@ def cells_of(
         scores: Its rows, sorted by case.
         load: Finds stored features.
         reference_set: sha256 over the real clips of a set metric.
+        taught_by: sha256 of the networks whose findings the method has learnt to tell.
     """
     info = metric.info
     columns = {column.name: column for column in info.columns}
+    seen = SEEN.format(info.evaluator) if info.evaluator_sha256 in taught_by else ""
     cells = []
     for aggregate in metric.aggregate(scores, load):
         column = columns[aggregate.column]
@@ -206,7 +210,7 @@ def cells_of(
                 n_failed=len(failed),
                 n_clusters=spread.n_clusters,
                 n_samples=aggregate.n_samples,
-                warning=aggregate.warning,
+                warning="; ".join(filter(None, (aggregate.warning, seen))),
                 reasons=dict(sorted(Counter(str(r) for r in failed.values()).items())),
             )
         )

@@ -152,6 +152,7 @@ def _conclude(
             chosen[metric.info.definition],
             features.kept,
             _reference_set(chosen[metric.info.definition], settled),
+            evaluation.generator.taught_by,
         )
     ]
     protocol = evaluation.protocol

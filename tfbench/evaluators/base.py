@@ -200,6 +200,9 @@ class Trainee(LightningModule, ABC):
     """Whether `monitor` should rise."""
     supervisors: tuple[str, ...] = ()
     """sha256 of the networks whose judgement trains this one; none of them may judge it."""
+    taught_by: tuple[str, ...] = ()
+    """sha256 of the networks whose findings in true clips this one learns to tell; where one of
+    them judges, the result says so."""
 
     def __init__(self, config: Any = None) -> None:
         super().__init__()

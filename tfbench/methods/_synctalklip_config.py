@@ -93,16 +93,23 @@ class SyncTalklipConfig(LipConfig):
     @property
     def drawing(self) -> bool:
         """Whether anything that is drawn counts."""
-        weights = self.l1_weight, self.lip_weight, self.adversarial_weight
-        return any(weights) or self.contrast != "none"
+        return bool(
+            self.l1_weight or self.lip_weight or self.adversarial_weight or self.contrasting
+        )
+
+    @property
+    def contrasting(self) -> bool:
+        """Whether the contrastive loss counts."""
+        return self.contrast != "none" and self.contrast_weight > 0
 
     def __post_init__(self) -> None:
         if not (self.drawing or self.shape_weight or (self.hold_weight and self.encoder_rate)):
             raise ConfigError(
                 "no loss has a weight, so that nothing would be learnt; set l1_weight, lip_weight, "
-                "adversarial_weight, contrast or shape_weight, or hold_weight with encoder_rate"
+                "adversarial_weight, contrast and contrast_weight, or shape_weight, or hold_weight "
+                "with encoder_rate"
             )
-        if self.contrast != "none" and self.window * self.groups < FEWEST:
+        if self.contrasting and self.window * self.groups < FEWEST:
             raise ConfigError(
                 f"Equation 12 compares the drawn frames of a clip, of which there are window * "
                 f"groups = {self.window * self.groups}; give at least {FEWEST}, or contrast=none"

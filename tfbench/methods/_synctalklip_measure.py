@@ -48,14 +48,14 @@ def assessed(method: Any, clips: Sequence[Kept]) -> tuple[Figure, ...]:
 
 
 def _loss(row: dict[str, float], weights: SyncTalklipConfig) -> float:
-    """Weigh what was measured of a clip, as if one window of it were drawn."""
+    """Weigh what was measured of a clip, as if as many frames were drawn as a step draws."""
     loss = weights.l1_weight * row["off"] + weights.lip_weight * row.get("lip loss", 0.0)
     loss += weights.shape_weight * row.get("shape loss", 0.0)
     loss += weights.hold_weight * row.get("drift", 0.0)
-    if weights.contrast == "none":
+    if not weights.contrasting:
         return loss
     # Equation 12 is a sum over drawn frames, the traditional loss a mean.
-    frames = weights.window if weights.contrast == "l1" else 1
+    frames = weights.window * weights.groups if weights.contrast == "l1" else 1
     return loss + weights.contrast_weight * frames * row["contrastive loss"]
 
 

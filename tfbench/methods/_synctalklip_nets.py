@@ -47,14 +47,13 @@ __all__ = [
     "deepest",
     "load_expert",
     "place_of",
+    "take_faces",
 ]
 
 SAMPLES = 160 * STACK
 """Of a feature's time, 16 kHz."""
 STRETCH, CONTEXT = 250, 50
 """Features that are computed at once, and how many are heard before and after: 10 s and 2 s."""
-UNUSED = "feature_extractor_video."
-"""Parameters that only mouths go through."""
 
 
 def deepest(width: int, most: int) -> int:

@@ -52,6 +52,9 @@ class Generator(ABC):
     """Frozen dataclass of the settings."""
     supervisors: tuple[str, ...] = ()
     """sha256 of the networks that have trained this method; none of them may judge it."""
+    taught_by: tuple[str, ...] = ()
+    """sha256 of the networks whose findings in true clips this method has learnt to tell; where
+    one of them judges, the result says so."""
     batch: int | None = None
     """How many frames pass through the networks at once, which changes no pixel beyond rounding;
     None for a method that has no such choice."""
@@ -165,8 +168,9 @@ class MethodConfig(TrainConfig):
             networks then come from there. Training leaves it aside.
         init: Of the same kind: what training begins with; "" for random weights.
         before: Runs that come before the training, each with the network of the one before it: a
-            line for each, with overlays and settings, such as "+pretrain steps=1000". Not with
-            `init`, which is a beginning already.
+            line for each, with overlays and settings, such as "+pretrain steps=1000". Settings of
+            the command line hold in all runs, except for those that a line sets. Not with `init`,
+            which is a beginning already.
         frames_at_once: How many frames pass through the networks at once.
     """
 
@@ -271,6 +275,7 @@ class Method(Generator, Trainee):
         }
         self._weights = {name: frozen.sha256 for name, frozen in loaded.items()}
         self.supervisors = tuple(sorted({*self.supervisors, *record["supervisors"]}))
+        self.taught_by = tuple(sorted({*self.taught_by, *record.get("taught_by", ())}))
         if folder.parent == SHIPPED:
             self._refuse_other_settings(source, {name: f.module for name, f in loaded.items()})
         self.adopt({name: channels_last(f.module.requires_grad_()) for name, f in loaded.items()})

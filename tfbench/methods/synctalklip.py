@@ -137,7 +137,7 @@ class SyncTalklip(LipMethod):
         self.critic = QualityDiscriminator(c.critic_width, c.most, c.side)
         self.scale = Scale(c.most_scale)
         self.projection: nn.Module = nn.Identity()
-        self.akin = True
+        self.code: LipCode | None = None
 
     # What is kept of a clip
 
@@ -199,19 +199,17 @@ class SyncTalklip(LipMethod):
         c, expert = self.config, self.expert.module
         if c.faces_from and not c.init:
             self.supervisors += take_faces(self.net, c.faces_from)
-        self.akin = (
-            isinstance(self.hearing, Unheard)
-            or c.encoder_from == "expert"
-            or self.hearing.settings["teacher"] == self.expert.sha256
-        )
-        if c.contrast != "none" and not self.comparable:
+        if (c.contrasting and not self.comparable) or (c.hold_weight and not self.akin):
             raise ConfigError(
                 f"the audio encoder of {c.init or c.weights} (features of width "
                 f"{self.hearing.dim}) was not trained with the expert {c.expert} (width "
                 f"{expert.dim}), so that their features cannot be compared; take "
-                "encoder_from=expert, which keeps the generator, or contrast_sound=frozen, or the "
-                "expert that it was trained with"
+                "encoder_from=expert, which keeps the generator, or the expert that it was trained "
+                "with; where hold_weight is 0, also contrast_sound=frozen"
             )
+        if c.shape_weight:
+            found_by = self.mouth_crop.points.evaluator
+            self.taught_by = tuple(sorted({*self.taught_by, found_by}))
         self.supervisors = tuple(sorted({*self.supervisors, self.expert.sha256}))
 
     def fit_to(self, clips: Sequence[Kept]) -> None:
@@ -299,7 +297,7 @@ class SyncTalklip(LipMethod):
             heard: (B, T, D), of the tuned encoder.
         """
         c, padding, losses = self.config, batch["padding"], {}
-        if c.shape_weight:
+        if self.code:
             vectors = self.hearing.project(heard)
             losses["shape loss"] = c.shape_weight, self.code.loss(vectors, batch["lips"], padding)
         if c.hold_weight:
@@ -315,7 +313,7 @@ class SyncTalklip(LipMethod):
         off = self.off(drawn, real)
         self.log("L1", 255 * F.l1_loss(drawn.detach(), real))
         total = c.l1_weight * off
-        if c.lip_weight or c.contrast != "none":
+        if c.lip_weight or c.contrasting:
             total = total + self._stream_loss(batch, heard, drawn)
         if c.adversarial_weight and self.global_step >= c.adversarial_from:
             fooled, judged = quality_losses(self.critic, real, drawn)
@@ -333,7 +331,7 @@ class SyncTalklip(LipMethod):
             unread = self.lip_loss(batch, seen)
             self.log("lip loss", unread)
             total = total + c.lip_weight * unread
-        if c.contrast != "none":
+        if c.contrasting:
             confused = self.contrast_loss(batch, heard, seen, self.scale())
             self.log("contrastive loss", confused)
             self.log("scale", self.scale())
@@ -364,7 +362,8 @@ class SyncTalklip(LipMethod):
     def see(self, batch: Any, drawn: Tensor) -> Tensor:
         """Let the expert see clips in which drawn faces (N, 3, S, S) are put back: (B, T, D)."""
         around = batch["mouths"].flatten(0, 1)[batch["rows"]].float()
-        mouths = mouths_of(drawn, batch["maps"], around, self.opacity)
+        # Beyond black and white a reader may like what no video shows.
+        mouths = mouths_of(drawn.clamp(0, 1), batch["maps"], around, self.opacity)
         video = put_back(batch["mouths"], mouths, batch["rows"], batch["padding"])
         return see_drawn(self.on_device(), video, batch["rows"], batch["padding"])
 
@@ -392,6 +391,15 @@ class SyncTalklip(LipMethod):
             tau = c.tau or 1 / self.expert.module.dim
             losses = [apart(a, v, tau, scale) for a, v in pairs]
         return torch.stack(losses).mean()
+
+    @property
+    def akin(self) -> bool:
+        """Whether the audio encoder began as the expert's, or will."""
+        return (
+            isinstance(self.hearing, Unheard)
+            or self.config.encoder_from == "expert"
+            or self.hearing.settings["teacher"] == self.expert.sha256
+        )
 
     @property
     def comparable(self) -> bool:
@@ -428,11 +436,12 @@ class SyncTalklip(LipMethod):
         Words are asked of the clips that have some which the expert can write; no clip is refused.
 
         Returns:
-            "loss", the weighted sum of the next three as if one window were drawn: Eq. 13 without
-            discriminator, and with F = 1, which learning does not move; "shape loss" and "drift",
-            where they have a weight, are part of it. It stands on the clips that
-            have a lip loss; where none has, it is measured without that term, on all clips. "L1"
-            in gray levels, every pixel alike; "lip loss", of the clips that can be read;
+            "loss", the weighted sum of the next three as if as many frames were drawn as a step
+            draws: Eq. 13 without discriminator, and with F = 1, which learning does not move;
+            "shape loss" and "drift", where they have a weight, are part of it. It stands on the
+            clips that have a lip loss; where none has, it is measured without that term, on all
+            clips. "L1" in gray levels, every pixel alike; "lip loss", of the clips that can be
+            read;
             "contrastive loss" a frame, with F = 1; "own sound nearest", the share of frames whose
             f_v is nearer to their own f_a than to that of any other frame. The last three again, of
             the true mouths. "contrastive loss" and "own sound nearest" are missing where the audio

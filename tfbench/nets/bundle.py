@@ -108,12 +108,15 @@ def load_bundle(folder: Path, part: str = "net") -> Frozen[Any]:
 
     Raises:
         MissingAsset: There is no bundle, or it lacks the part.
-        AssetError: The weights are not what the record describes.
+        AssetError: The weights are not what the record describes, or it is a method's bundle.
     """
     record = read_record(folder / "bundle.json")
     if part not in record["parts"]:
         raise MissingAsset(f"{folder} has no part '{part}'; it has {', '.join(record['parts'])}")
-    module = registry("networks").load(record["parts"][part]["network"])
+    try:
+        module = registry("networks").load(record["parts"][part]["network"])
+    except UnknownName as error:
+        raise AssetError(f"{folder} is no network's bundle, but one of {record['name']}") from error
     return load_part(folder, record, part, module.build)
 
 

@@ -53,6 +53,7 @@ def write_bundle(
         "training": dict(training),
         "held_out": described(figures),
         "supervisors": list(trainee.supervisors),
+        "taught_by": list(trainee.taught_by),
         "versions": _versions(),
     }
     write_atomically(folder / "bundle.json", (json.dumps(record, indent=1) + "\n").encode())

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from tfbench.evaluators.base import Figure, Kept, Trainee
     from tfbench.preparation.clips import KeptClips
 
-__all__ = ["STOPPED", "Outcome", "Told", "Training", "train"]
+__all__ = ["STOPPED", "Outcome", "Told", "Training", "prepare", "train"]
 
 DONE, STOPPED, EARLY, BEFORE = "finished", "out of time", "stopped early", "was finished before"
 
@@ -131,10 +131,33 @@ def train(
     folder = RunFolder(training.folder)
     with folder.locked():
         folder.begin(_run(training), resume=resume)
-        seed_everything(training.config.seed, verbose=False)
-        trainee = training.kind(training.config)
-        trainee.gather()
-        device = "cpu" if accelerator == "cpu" or not torch.cuda.is_available() else "cuda"
+        trainee, kept = prepare(training, told, accelerator=accelerator, workers=workers)
+        return _fit(training, trainee, folder, kept, told, max_seconds, accelerator)
+
+
+def prepare(
+    training: Training, told: Told, *, accelerator: str = "auto", workers: int | None = None
+) -> tuple[Trainee, list[KeptClips]]:
+    """Do all that comes before the first step, which refuses what cannot be trained on.
+
+    Args:
+        training: What to do.
+        told: As for `train`.
+        accelerator: As for `train`.
+        workers: As for `train`.
+
+    Returns:
+        What is trained, and the clips that it is trained on and measured on.
+
+    Raises:
+        InputError: There is nothing to train on, or held-out clips are trained on as well.
+    """
+    seed_everything(training.config.seed, verbose=False)
+    trainee = training.kind(training.config)
+    trainee.gather()
+    device = "cpu" if accelerator == "cpu" or not torch.cuda.is_available() else "cuda"
+    # What is drawn afterwards must not depend on whether clips were kept already.
+    with torch.random.fork_rng(devices=[]):
         kept = [
             _kept(dataset, trainee, half, told, device, workers)
             for dataset, half in (
@@ -142,9 +165,9 @@ def train(
                 (training.held_out, "all"),
             )
         ]
-        _refuse_shared(*(one.clips for one in kept))
-        trainee.fit_to(kept[0].clips)
-        return _fit(training, trainee, folder, kept, told, max_seconds, accelerator)
+    _refuse_shared(*(one.clips for one in kept))
+    trainee.fit_to(kept[0].clips)
+    return trainee, kept
 
 
 def _run(training: Training) -> dict[str, Any]:

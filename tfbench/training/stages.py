@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tfbench.core.config import load_config
-from tfbench.core.errors import ConfigError
+from tfbench.core.config import files_of, load_config, load_mapping
+from tfbench.core.errors import ConfigError, UnknownName
 from tfbench.core.registry import Name
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["Stage", "stages"]
+
+NOT_IN_A_LINE = {"before", "init", "weights"}
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,14 @@ def stages(
     Args:
         cls: Class of the settings.
         kind: "methods" or "evaluators".
-        name: What is trained; a line's overlays follow those of the name.
-        words: `key=value`, of the command line; they hold in all runs, but a line's words win.
-        files: Further files of settings.
+        name: What is trained.
+        words: `key=value`, of the command line; they hold in all runs, except for what a line's
+            overlays and words set.
+        files: Further files of settings, of which the same is true.
 
     Raises:
         ConfigError: As `load_config`; of a line, the line is named.
-        UnknownName: There is no such variant or overlay.
+        UnknownName: There is no such variant or overlay; of a line, the line is named.
     """
     last = load_config(cls, kind, name, words, files=files)
     if kind == "methods":
@@ -84,14 +87,27 @@ def _of_line(
     files: Sequence[Path],
     line: str,
 ) -> Any:
-    parts = line.split()
-    overlays = [part.removeprefix("+") for part in parts if part.startswith("+")]
-    own = [part for part in parts if not part.startswith("+")]
-    keys = {word.partition("=")[0] for word in own}
-    rest = [word for word in words if word.partition("=")[0] not in keys]
-    added = [overlay for overlay in overlays if overlay not in name.overlays]
-    whole = Name(name.stem, name.variant, (*name.overlays, *added))
     try:
-        return load_config(cls, kind, whole, [*rest, *own], files=files)
-    except ConfigError as error:
-        raise ConfigError(f"before, '{line}': {error}") from error
+        overlays, own = _parts(line)
+        added = [overlay for overlay in overlays if overlay not in name.overlays]
+        whole = Name(name.stem, name.variant, (*name.overlays, *added))
+        over = files_of(kind, whole)[len(files_of(kind, name)) :]
+        keys = set(own).union(*(load_mapping(path) for path in over))
+        rest = [word for word in words if word.partition("=")[0] not in keys]
+        return load_config(cls, kind, name, [*rest, *own.values()], files=[*files, *over])
+    except (ConfigError, UnknownName) as error:
+        raise type(error)(f"before, '{line}': {error}") from error
+
+
+def _parts(line: str) -> tuple[list[str], dict[str, str]]:
+    """Return a line's overlays, and its words by their keys."""
+    parts = line.split()
+    if not parts:
+        raise ConfigError("an empty line; give overlays or settings, or before=[] for no runs")
+    own = [part for part in parts if not part.startswith("+")]
+    words = {word.partition("=")[0]: word for word in own}
+    if len(words) < len(own):
+        raise ConfigError("a setting is given twice; give it once")
+    if refused := sorted(words.keys() & NOT_IN_A_LINE):
+        raise ConfigError(f"'{refused[0]}' cannot be set there; set it for the training")
+    return [part.removeprefix("+") for part in parts if part.startswith("+")], words

@@ -12,7 +12,7 @@ from tests.methods.synctalklip.helpers import (
     training,
     write_expert,
 )
-from tfbench.core.errors import ConfigError, GenerationError, MissingAsset
+from tfbench.core.errors import AssetError, ConfigError, GenerationError, MissingAsset, UnknownName
 from tfbench.core.registry import parse_name
 from tfbench.evaluators.base import Kept
 from tfbench.methods._residual import begin_residual
@@ -24,9 +24,11 @@ from tfbench.training.bundle import write_bundle
 from tfbench.training.stages import stages
 
 
-def test_another_expert_is_refused(expert: str, tmp_path: Path):
+def test_another_expert_is_refused(bundle: Path, expert: str, tmp_path: Path):
     with pytest.raises(ConfigError, match="must be an av_syncnet"):
         training("syncnet.puppets")
+    with pytest.raises(AssetError, match="is no network's bundle, but one of synctalklip"):
+        training(str(bundle))
     with pytest.raises(MissingAsset):
         training("av_syncnet.large_lrs2")
     with pytest.raises(ConfigError, match="landmarks mediapipe478"):
@@ -81,6 +83,9 @@ def test_an_encoder_of_another_expert_is_not_compared(
         assert "own sound nearest" in {figure.name for figure in frozen.assess(clips[:1])}
         assert "own sound nearest" not in {figure.name for figure in alone.assess(clips[:1])}
     # A generator that nobody judged is told by the expert that its encoder began with.
+    for changes in ({"contrast": "none"}, {"contrast_sound": "frozen"}):
+        with pytest.raises(ConfigError, match="was not trained with the expert"):
+            training(other, init=str(bundle), hold_weight=0.5, **changes)
     silent = training(expert, contrast="none", lip_weight=0.0)
     write_bundle(tmp_path / "alone", silent.eval(), {"config": {}}, ())
     assert training(expert, init=str(tmp_path / "alone")).comparable
@@ -131,3 +136,34 @@ def test_what_ships_is_one_command(name: str):
     assert {(c.lip_weight, c.contrast, c.window, c.weights) for c in drawn} == {(0, "none", 1, "")}
     assert (last.lip_weight > 0, last.contrast, last.batch) == (True, "l1", 2)
     assert all(run.config.precision == "bf16" for run in runs)
+
+
+def test_what_a_line_sets_wins_over_the_command_line(tmp_path: Path):
+    name = parse_name("synctalklip.tiny")
+    given = tmp_path / "own.yaml"
+    given.write_text("lip_weight: 0.02\nwidth: 4\n")
+    words = ["contrast=infonce", "adversarial_weight=0.07", "hold_weight=0.3", "seed=7"]
+    first, *drawn, last = (
+        run.config for run in stages(SyncTalklipConfig, "methods", name, words, [given])
+    )
+    assert (first.drawing, first.hold_weight, first.seed, first.width) == (False, 0.5, 7, 4)
+    for config in drawn:
+        assert (config.lip_weight, config.contrast, config.adversarial_weight) == (0, "none", 0)
+        assert config.hold_weight == 0.1
+    assert (last.lip_weight, last.contrast, last.adversarial_weight) == (0.02, "infonce", 0.07)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("", "an empty line"),
+        ("+nothing steps=5", "no overlay 'synctalklip\\+nothing'"),
+        ("steps=5 init=x", "'init' cannot be set there"),
+        ("steps=5 steps=6", "given twice"),
+        ("hearing", "'hearing' is not a setting"),
+    ],
+)
+def test_lines_that_mean_nothing_are_refused(line: str, says: str):
+    words = [f'before=["{line}"]']
+    with pytest.raises((ConfigError, UnknownName), match=f"before, '.*{says}"):
+        stages(SyncTalklipConfig, "methods", parse_name("synctalklip.tiny"), words, [])

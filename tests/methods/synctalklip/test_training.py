@@ -1,6 +1,6 @@
 """What trains which of SyncTalklip's networks, and what its training refuses."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +104,7 @@ def test_the_sound_alone_is_taught_without_drawing(
 ):
     alone = {"l1_weight": 0.0, "adversarial_weight": 0.0, "lip_weight": 0.0, "contrast": "none"}
     made = training(expert, clips, shape_weight=2.0, hold_weight=0.5, **alone)
+    assert made.taught_by == (made.mouth_crop.points.evaluator,) != ("",)
     given = batch(made, clips)
     monkeypatch.setattr(made, "draw", None)
     shape = made.sound_losses(given, made.hearing(given["sound"], given["padding"]))["shape loss"]
@@ -130,6 +131,8 @@ def test_a_training_without_a_loss_is_refused():
         SyncTalklipConfig(**nothing, hold_weight=1.0, encoder_rate=0.0)
     assert not SyncTalklipConfig(**nothing, shape_weight=1.0).drawing
     assert SyncTalklipConfig(**nothing | {"contrast": "l1"}).drawing
+    with pytest.raises(ConfigError, match="no loss has a weight"):
+        SyncTalklipConfig(**nothing | {"contrast": "l1", "contrast_weight": 0.0})
 
 
 def test_held_out_clips_are_measured_by_what_the_sound_is_taught(expert: str, clips: list[Kept]):
@@ -189,6 +192,10 @@ def test_conv_compares_after_the_experts_convolution(tmp_path: Path, clips: list
     assert torch.equal(pairs[0][1], lips)
     assert not torch.allclose(expected, heard.flatten(0, 1)[rows])
     assert not torch.allclose(lips, seen.flatten(0, 1)[rows])
+    heard = made.hearing(given["sound"], given["padding"])
+    _, faces = made._pair(given, heard)
+    loss = made.contrast_loss(given, heard, made.see(given, faces), made.scale())
+    assert reached(made, loss) == GENERATOR | {"scale"}
 
 
 def test_only_drawn_frames_change_what_is_seen(expert: str, clips: list[Kept]):
@@ -412,7 +419,7 @@ def test_held_out_clips_are_measured(expert: str, clips: list[Kept]):
     share = 100 * float((nearest == torch.arange(N)).float().mean())
     assert once["own sound nearest, true mouths"] == pytest.approx(share)
     expected = 0.93 * once["L1"] / 255 + 0.01 * once["lip loss"]
-    expected += 0.5 * 5 * once["contrastive loss"]
+    expected += 0.5 * (5 * 2) * once["contrastive loss"]
     assert once["loss"] == pytest.approx(expected, rel=1e-5)
     assert found["own sound nearest"].unit == "%"
     assert found["lip loss, true mouths"].n == 2
@@ -456,6 +463,33 @@ def test_the_user_types_it_as_the_paper_does():
         assert registry("methods").find(name).name == "synctalklip"
     config = load_config(SyncTalklipConfig, "methods", parse_name("syncTalklip.tiny+no_lip"))
     assert (config.side, config.lip_weight) == (64, 0)
+
+
+@pytest.mark.parametrize(
+    ("overlay", "changed"),
+    [
+        ("freeze", {"contrast_sound": "frozen"}),
+        ("infonce", {"contrast": "infonce", "contrast_weight": 1e-3}),
+        ("no_contrast", {"contrast": "none"}),
+        ("no_lip", {"lip_weight": 0.0}),
+        (
+            "pretrain",
+            {"lip_weight": 0, "contrast": "none", "adversarial_weight": 0}
+            | {"l1_weight": 1, "encoder_rate": 0},
+        ),
+        (
+            "hearing",
+            {"l1_weight": 0, "lip_weight": 0, "contrast": "none", "adversarial_weight": 0}
+            | {"shape_weight": 1, "hold_weight": 0.5},
+        ),
+    ],
+)
+def test_overlays_change_what_they_are_named_after(overlay: str, changed: dict[str, object]):
+    plain = load_config(SyncTalklipConfig, "methods", parse_name("synctalklip.paper"))
+    other = load_config(SyncTalklipConfig, "methods", parse_name(f"synctalklip.paper+{overlay}"))
+    assert {
+        key: value for key, value in asdict(other).items() if value != getattr(plain, key)
+    } == changed
 
 
 @pytest.mark.parametrize("name", ["synctalklip.tiny", "synctalklip.paper", "synctalklip.talklip"])
