@@ -35,6 +35,15 @@ def test_a_still_is_held_and_cut_out(detector):
     assert made.unedited == 0
 
 
+def test_the_face_of_a_still_is_looked_for_once(detector, monkeypatch: pytest.MonkeyPatch):
+    looked = []
+    monkeypatch.setattr(detector, "detect", lambda f, d=detector.detect: looked.append(1) or d(f))
+    made = editor(of_still(0.4), detector)
+    assert len(looked) == 9
+    made.stills(3)
+    assert len(looked) == 9
+
+
 def test_pasting_what_was_cut_out_changes_little_and_only_where_it_is_opaque(detector):
     made = editor(of_still(), detector)
     piece = next(made.pieces(1))
@@ -115,20 +124,21 @@ def test_fine_lines_stay_when_a_face_is_put_back(detector):
 def test_stills_that_show_nobody_come_from_the_source(detector):
     grey = torch.full_like(photograph(), 128)
     request = of_video(6, 0.2)
-    made = editor(request, detector)
+    made = editor(replace(request, identity=grey), detector)
     own = made.faces_at(made.spread(1))
-    assert torch.equal(made.stills(replace(request, identity=grey), 1), own)
+    assert torch.equal(made.stills(1), own)
     assert "must show exactly one face: no face" in made.remark
-    assert torch.equal(made.stills(request, 3), made.faces_at(made.spread(3)))
+    made = editor(request, detector)
+    assert torch.equal(made.stills(3), made.faces_at(made.spread(3)))
     assert made.remark.startswith("1 of 3 stills were given: faces of the source")
     made = editor(request, detector)
-    assert not torch.equal(made.stills(request, 1), own)
+    assert not torch.equal(made.stills(1), own)
     assert made.remark == ""
-    both = torch.cat([photograph(), grey])
-    made.stills(replace(request, identity=both), 1)
+    made = editor(replace(request, identity=torch.cat([photograph(), grey])), detector)
+    made.stills(1)
     assert made.remark == "of 2 stills the first 1 show the person"
     with pytest.raises(GenerationError, match="must show exactly one face"):
-        editor(of_still(), detector).stills(of_still(identity=grey), 1)
+        editor(of_still(identity=torch.cat([photograph(), grey])), detector).stills(2)
 
 
 def test_what_cannot_be_edited_is_refused(detector):

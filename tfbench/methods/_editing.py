@@ -98,12 +98,14 @@ class FaceEditor:
         size: int,
         beyond: Literal["black", "edge"] = "black",
     ) -> None:
+        self.request = request
         self.size = size
         self.beyond: Literal["black", "edge"] = beyond
         self.remark = ""
         self.place = place
         self.detector = detector
         self.unedited = 0
+        self._stills: dict[int, tuple[Tensor, FaceTrack]] = {}
         self.n_frames = n_frames_for(request)
         if request.source is not None:
             self.video = request.source.video
@@ -116,7 +118,7 @@ class FaceEditor:
                 self.n_frames = min(self.n_frames, self.video.n_frames)
             tracks = _faces_of(self.video, detector, request.face)
         else:
-            still, track = face_of_still(request, detector)
+            still, track = self._found_in(0)
             self.video = TensorVideo(still.expand(self.n_frames, -1, -1, -1), request.fps)
             tracks = [track]
         self.transforms = torch.full((self.video.n_frames, 6), torch.nan)
@@ -133,7 +135,7 @@ class FaceEditor:
                 yield self._piece(first, first % n, frames)
                 first += len(frames)
 
-    def stills(self, request: Request, n: int) -> Tensor:
+    def stills(self, n: int) -> Tensor:
         """Cut out the faces that show the person, uint8 (n, 3, S, S).
 
         They are those of the request's stills, over again where these are fewer. With a source,
@@ -143,25 +145,32 @@ class FaceEditor:
         Raises:
             GenerationError: A still does not show exactly one face, and there is no source.
         """
-        there = 0 if request.identity is None else len(request.identity)
+        identity = self.request.identity
+        there = 0 if identity is None else len(identity)
         if there > n:
             self.remark = f"of {there} stills the first {n} show the person"
-        if request.source is None:
-            return torch.cat([self._still(request, k % max(there, 1)) for k in range(n)])
+        if self.request.source is None:
+            return torch.cat([self._still(k % max(there, 1)) for k in range(n)])
         instead = "faces of the source show the person instead"
         if there < n:
             self.remark = f"{there} of {n} stills were given: {instead}"
             return self.faces_at(self.spread(n))
         try:
-            return torch.cat([self._still(request, k) for k in range(n)])
+            return torch.cat([self._still(k) for k in range(n)])
         except GenerationError as error:
             # Such as a video whose first frame, the usual still, shows nobody or two people.
             self.remark = f"{error}: {instead}"
             return self.faces_at(self.spread(n))
 
-    def _still(self, request: Request, which: int) -> Tensor:
-        still, track = face_of_still(request, self.detector, which)
+    def _still(self, which: int) -> Tensor:
+        still, track = self._found_in(which)
         return cut_transformed(still, self.place(track), self.size, antialias=True)
+
+    def _found_in(self, which: int) -> tuple[Tensor, FaceTrack]:
+        """Find the face of a still, once."""
+        if which not in self._stills:
+            self._stills[which] = face_of_still(self.request, self.detector, which)
+        return self._stills[which]
 
     def faces_at(self, numbers: Sequence[int]) -> Tensor:
         """Cut the face out of single frames of the source, uint8 (k, 3, S, S).

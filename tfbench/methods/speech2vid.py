@@ -385,7 +385,7 @@ class Speech2Vid(ResidualMethod):
     def _looked(self, request: Request, editor: FaceEditor) -> list[Tensor]:
         """Encode the stills, once for the whole video."""
         with full_precision():
-            return self.generator.look(self._stills(request, editor).to(self.device) / 255)
+            return self.generator.look(self._stills(editor).to(self.device) / 255)
 
     @torch.inference_mode()
     def _drawn(self, request: Request, numbers: Tensor, looked: Sequence[Tensor]) -> Tensor:
@@ -397,9 +397,9 @@ class Speech2Vid(ResidualMethod):
             drawn = self.generator.draw(windows[numbers - first].to(self.device), looked)
             return 255 * (self.sharpener(drawn) if self.config.deblur else drawn).clamp(0, 1)
 
-    def _stills(self, request: Request, editor: FaceEditor) -> Tensor:
+    def _stills(self, editor: FaceEditor) -> Tensor:
         """Choose and register the stills, float (1, 3 N, S, S), 0 to 255."""
-        faces = editor.stills(request, self.generator.settings["stills"])
+        faces = editor.stills(self.generator.settings["stills"])
         return faces.flatten(0, 1)[None].float()
 
 

@@ -466,7 +466,7 @@ class SyncTalklip(LipMethod):
         """
         self.eval()
         editor = FaceEditor(request, self.detector, self.crop.regions, self.net.side)
-        still = editor.stills(request, 1).to(self.device).float() / 255
+        still = editor.stills(1).to(self.device).float() / 255
         listener = Listener(self.hearing, given(request.speech).waveform, self.device)
         opacity = self.opacity
         for piece in editor.pieces(self.batch or 1):

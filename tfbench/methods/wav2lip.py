@@ -367,7 +367,7 @@ class Wav2Lip(LipMethod):
         self.net.eval()
         editor = FaceEditor(request, self.detector, self.crop.regions, self.net.side)
         opacity = self.opacity
-        still = None if self.config.reference == "same" else self._identity(request, editor)
+        still = None if self.config.reference == "same" else self._identity(editor)
         for piece in editor.pieces(self.batch or 1):
             faces = self._redrawn(request, piece, still) if len(piece.faces) else piece.faces
             yield editor.paste(piece, faces, opacity)
@@ -382,9 +382,9 @@ class Wav2Lip(LipMethod):
         with full_precision():
             return 255 * self.draw(faces, reference, sound)
 
-    def _identity(self, request: Request, editor: FaceEditor) -> Tensor:
+    def _identity(self, editor: FaceEditor) -> Tensor:
         """Return the face of the identity still, (1, 3, S, S), 0 to 1."""
-        return editor.stills(request, 1).to(self.device).float() / 255
+        return editor.stills(1).to(self.device).float() / 255
 
     def _sound(self, request: Request, numbers: Sequence[int]) -> Tensor:
         """Compute the sound of some frames, ascending; float32 (n, 80, 16)."""

@@ -5,7 +5,8 @@ Sections 3.2 and 3.4, Equations 4 and 5. Sound alone and mouths alone go through
 decoder writes what was said from the mouths' features; the distance of the two at each frame is
 the sum of absolute differences. The variant `conv` compares them after a convolution over time.
 
-Deviations: none known; the paper's code shows no AV-SyncNet apart from AV-HuBERT.
+Deviations: F of Equation 5 is 1; see `tfbench.evaluators.av_syncnet`. The authors' code shows no
+AV-SyncNet apart from AV-HuBERT.
 Not in the paper, decided here: the convolution of `conv` keeps the width, sees an odd number of
 frames, begins as the mean of what it sees and serves both streams; frames after an utterance's end
 count as zeros there. Nothing but the distance trains it, which it could bring to 0 by making all
