@@ -372,7 +372,7 @@ class Speech2Vid(ResidualMethod):
         editor = FaceEditor(request, self.detector, self.crop.regions, size, beyond="edge")
         region = face_region(size, whole=self.config.blend == "whole")
         blend = PoissonBlend(region)
-        looked = self._looked(request, editor)
+        looked = self._looked(editor)
         for piece in editor.pieces(self.batch or 1):
             faces = piece.faces.to(self.device).float()
             if len(faces):
@@ -382,7 +382,7 @@ class Speech2Vid(ResidualMethod):
         self.unedited, self.remark = editor.unedited, editor.remark
 
     @torch.inference_mode()
-    def _looked(self, request: Request, editor: FaceEditor) -> list[Tensor]:
+    def _looked(self, editor: FaceEditor) -> list[Tensor]:
         """Encode the stills, once for the whole video."""
         with full_precision():
             return self.generator.look(self._stills(editor).to(self.device) / 255)
