@@ -199,13 +199,15 @@ class SyncTalklip(LipMethod):
         c, expert = self.config, self.expert.module
         if c.faces_from and not c.init:
             self.supervisors += take_faces(self.net, c.faces_from)
-        if (c.contrasting and not self.comparable) or (c.hold_weight and not self.akin):
+        near = isinstance(self.hearing, Unheard) or self.hearing.dim == expert.dim
+        if (c.contrasting and not self.comparable) or (c.hold_weight and not near):
             raise ConfigError(
                 f"the audio encoder of {c.init or c.weights} (features of width "
                 f"{self.hearing.dim}) was not trained with the expert {c.expert} (width "
                 f"{expert.dim}), so that their features cannot be compared; take "
-                "encoder_from=expert, which keeps the generator, or the expert that it was trained "
-                "with; where hold_weight is 0, also contrast_sound=frozen"
+                "encoder_from=expert, which keeps the generator, or contrast_sound=frozen, or the "
+                "expert that it was trained with; a run with hold_weight and contrast=none brings "
+                "features of the same width to another expert's"
             )
         if c.shape_weight:
             found_by = self.mouth_crop.points.evaluator
@@ -225,6 +227,9 @@ class SyncTalklip(LipMethod):
             self.hearing = SoundEncoder.of(
                 expert.encoder, channels, self.hearing.audio_map, self.expert.sha256
             )
+        if c.hold_weight and c.encoder_rate:
+            # Whoever's it was, it is brought to this expert's features and kept there.
+            self.hearing.settings["teacher"] = self.expert.sha256
         if c.project:
             self.projection = Projection(expert.dim, expert.dim)
         self.hearing.encoder.requires_grad_(c.encoder_rate > 0)
