@@ -174,3 +174,14 @@ def test_what_the_last_run_refuses_is_told_before_the_first(run, clips: Path, tm
     assert code == 1
     assert "it has no transcript" in said
     assert "step 1" not in said
+    # Words that mean nothing are told before any clip is prepared.
+    for option, value, message in (
+        ("--accelerator", "gpus", "--accelerator gpus cannot be used"),
+        ("--max-time", "30", "30"),
+        ("--resume", None, "there is no run in"),
+    ):
+        given = [option] if value is None else [option, value]
+        code, said = run(*words, "--dataset", "folder", "--root", clips, *given)
+        assert code != 0
+        assert message in said
+        assert "preparing" not in said

@@ -15,6 +15,8 @@ from rich.table import Table
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import torch
+
     from tfbench.core.registry import Name
     from tfbench.datasets.base import Dataset
     from tfbench.evaluation.evaluators import Chosen
@@ -133,6 +135,19 @@ def plan(
     )
 
 
+def device_of(accelerator: str) -> torch.device:
+    """Return the device of an accelerator; one that this machine lacks is refused by name."""
+    from lightning_fabric import Fabric
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+    from tfbench.core.errors import ConfigError
+
+    try:
+        return Fabric(accelerator=accelerator, devices=1).device
+    except (ValueError, RuntimeError, MisconfigurationException) as error:
+        raise ConfigError(f"--accelerator {accelerator} cannot be used: {error}") from error
+
+
 def say_judges(chosen: Chosen, evaluators: str) -> None:
     """Tell which network judges for which metric."""
     judges = (metric.info for metric in chosen.metrics if metric.needs_network)
@@ -159,6 +174,7 @@ def run_and_report(
     from tfbench.evaluation.run import evaluate, usual_devices
 
     total = len(evaluation.pairs())
+    device_of(accelerator)
     devices = devices or usual_devices(accelerator, total)
     notes.print(f"{total} cases; run folder {evaluation.folder}", highlight=False, soft_wrap=True)
     with _interruptible(evaluation.folder), _progress(total) as advance:

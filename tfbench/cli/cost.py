@@ -27,8 +27,6 @@ def cost_command(
     accelerator: common.AcceleratorOption = "auto",
 ) -> None:
     """Measure what a method costs on this machine, and add it to the leaderboards."""
-    from lightning_fabric import Fabric
-
     from tfbench.core.errors import InputError
     from tfbench.core.registry import registry
     from tfbench.evaluation import leaderboard
@@ -41,7 +39,7 @@ def cost_command(
     if not pairs:
         raise InputError(f"the data set {samples.label} has no clip")
     request = protocol.case(samples, pairs[0], 0).request
-    device = Fabric(accelerator=accelerator, devices=1).device
+    device = common.device_of(accelerator)
     cost = measure_cost(generator, request, device, repeats)
     _report(cost)
     path = leaderboards / "costs" / cost.file_name()

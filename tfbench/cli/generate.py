@@ -16,7 +16,6 @@ from tfbench.cli import common, own_files
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import torch
     from rich.status import Status
 
     from tfbench.core.types import Clip, Request
@@ -225,7 +224,7 @@ def _make(job: Job, request: Request, accelerator: str) -> Clip:
     """Generate one video and tell about it."""
     import torch
 
-    device = _device(accelerator)
+    device = common.device_of(accelerator)
     network = job.generator if isinstance(job.generator, torch.nn.Module) else None
     if network is not None:
         network.to(device).eval()
@@ -251,18 +250,6 @@ def _generated(job: Job, request: Request) -> Clip:
             f"{job.caption}: the video cannot be encoded: {error.strerror}; the encoder takes "
             "frames of up to 16384 pixels a side"
         ) from error
-
-
-def _device(accelerator: str) -> torch.device:
-    from lightning_fabric import Fabric
-    from lightning_fabric.utilities.exceptions import MisconfigurationException
-
-    from tfbench.core.errors import ConfigError
-
-    try:
-        return Fabric(accelerator=accelerator, devices=1).device
-    except (ValueError, RuntimeError, MisconfigurationException) as error:
-        raise ConfigError(f"--accelerator {accelerator} cannot be used: {error}") from error
 
 
 def _report(job: Job, clip: Clip, seconds: float) -> None:

@@ -56,6 +56,7 @@ def train_command(
     workers: datasets.WorkersOption = None,
 ) -> None:
     """Train an evaluator or a method; stopped at any moment, --resume goes on."""
+    from tfbench.core.errors import TrainingError
     from tfbench.core.registry import parse_name
     from tfbench.training.folder import RunFolder
     from tfbench.training.run import STOPPED, Training, prepare, train
@@ -75,15 +76,20 @@ def train_command(
         command=shlex.join(["tfbench", *sys.argv[1:]]),
     )
     folders = [RunFolder(whole.folder / run.folder) for run in runs]
+    seconds = None if max_time is None else _seconds(max_time)
+    common.device_of(accelerator)
     if not resume:
         for folder in folders:
             folder.refuse_another()
-    if len(runs) > 1 and not folders[0].begun:
+    elif not folders[0].begun:
+        raise TrainingError(f"there is no run in {folders[0].path} to go on with")
+    if len(runs) > 1 and not resume:
         # What only the last run refuses should not be told after hours of those before it.
         afterwards = "the same command begins again, with the clips that were prepared"
+        typer.echo(f"{whole.dataset.label}: preparing clips, looking what {len(runs)} runs need")
         with _preparing(lambda _: None, afterwards) as told:
             prepare(whole, told, accelerator=accelerator, workers=workers)
-    until = None if max_time is None else time.monotonic() + _seconds(max_time)
+    until = None if seconds is None else time.monotonic() + seconds
     outcome: Outcome | None = None
     for run, folder in zip(runs, folders, strict=True):
         settings = run.beginning_with(outcome.bundle) if outcome else run.config

@@ -8,8 +8,8 @@ network that can read: on real clips the best ones err as well, so compare with 
 They compare words as LRS2 and LRS3 write them; here both texts pass one of Whisper's normalisers
 first, which the lip reader names (see `tfbench.media.text`).
 
-The literature's three names are here: WER1 is `wer.free` with avhubert.large_lrs2, WER2 `wer.free`
-with avhubert.large_lrs3, and WER3 `wer.teacher_forced` with conformer.talklip.
+The literature's three names are here: WER1 is `wer.free` with avhubert.large_lrs2_talklip, WER2
+`wer.free` with avhubert.large_lrs3, and WER3 `wer.teacher_forced` with conformer.talklip.
 
 The definition `grammar` asks less: the network is told that a sentence of the GRID corpus is said
 (Cooke et al. 2006: command, colour, preposition, letter, digit, adverb, such as "place red at a two
