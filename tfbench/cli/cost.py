@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def cost_command(
-    method: Annotated[str, typer.Option(help="Such as still, joygen, joygen.tiny+no_depth.")],
+    method: Annotated[str, typer.Option(help="Such as still, wav2lip, synctalklip+grid.")],
     dataset: Annotated[str, typer.Option(help="Its first clip is what the method is given.")] = (
         "demo"
     ),

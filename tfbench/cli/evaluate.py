@@ -11,7 +11,7 @@ from tfbench.cli import common, datasets
 
 
 def evaluate_command(
-    method: Annotated[str, typer.Option(help="Such as still, joygen, joygen.tiny+no_depth.")],
+    method: Annotated[str, typer.Option(help="Such as still, wav2lip, synctalklip+grid.")],
     dataset: Annotated[str, typer.Option(help="Such as puppets, folder.")],
     root: Annotated[Path | None, typer.Option(help="Where the data set lies on disk.")] = None,
     protocol: Annotated[str, typer.Option(help="How clips are paired: self, cross, ...")] = "self",

@@ -113,7 +113,10 @@ class Folder(Dataset):
         path = self.config.table or self.config.root / "clips.csv"
         if not path.exists() and self.config.table is None:
             if self.config.split is not None:
-                raise InputError(f"split '{self.config.split}' needs a table: {path} is not there")
+                raise InputError(
+                    f"split '{self.config.split}' needs a table: {path} is not there; write one "
+                    "with the columns file and split (train, val or test)"
+                )
             return {}
         return _read_table(path)
 
