@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tfbench.core.assets import asset
-from tfbench.core.errors import ConfigError, UnknownName
+from tfbench.core.errors import ConfigError, MissingAsset, UnknownName
 from tfbench.core.registry import parse_name, registry
 from tfbench.datasets.demo import Demo, DemoConfig
 from tfbench.evaluation.evaluators import (
@@ -48,6 +48,7 @@ def test_a_set_may_be_changed_by_name():
             UnknownName,
             "no evaluator set 'oflfine'; there are auto, grid, official, offline, puppets",
         ),
+        ("offline+lse=runs/nowhere/bundle", MissingAsset, "runs/nowhere/bundle/bundle.json is not"),
         ("offline+efd", ConfigError, r"'efd' in 'offline\+efd' is not metric=network"),
         ("offline+edf=onet.mtcnn", UnknownName, "edf"),
         ("offline+efd=emotion_fna.ferplus", UnknownName, "emotion_fan"),

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfbench.core.assets import state
@@ -24,7 +25,7 @@ from tfbench.core.config import load_mapping
 from tfbench.core.errors import ConfigError, InputError, MissingAsset, TfbenchError, UnknownName
 from tfbench.core.paths import configs_dir
 from tfbench.core.registry import parse_name, registry
-from tfbench.nets.bundle import is_bundle, load_network, network_file
+from tfbench.nets.bundle import is_bundle, load_network, network_file, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -69,6 +70,7 @@ def evaluator_set(name: str, own: str | None = None) -> dict[str, str]:
     Raises:
         UnknownName: There is no such set, metric or network.
         ConfigError: The file does not map names to names, or a change is not `metric=network`.
+        MissingAsset: A bundle that is named is not there.
     """
     stem, *changes = name.split("+")
     mapping = _auto(own) if stem == AUTO else _read_set(stem)
@@ -77,7 +79,11 @@ def evaluator_set(name: str, own: str | None = None) -> dict[str, str]:
         if not (metric and equals and network):
             raise ConfigError(f"'{change}' in '{name}' is not metric=network")
         registry("metrics").find(metric.partition(".")[0])
-        if not metric.endswith(DEFINITION) and not is_bundle(network):
+        if metric.endswith(DEFINITION):
+            pass
+        elif is_bundle(network):
+            read_record(Path(network) / "bundle.json")
+        else:
             network_file(network)
         mapping[metric] = network
     return mapping
