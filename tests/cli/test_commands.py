@@ -3,9 +3,11 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -231,6 +233,14 @@ def test_errors_are_one_line_and_exit_code_1(tmp_path: Path):
     assert done.stderr == "tfbench: no folder nowhere; name the one that holds results/\n"
 
 
+@pytest.fixture
+def _as_in_a_terminal() -> Iterator[None]:
+    """What a shell starts in the background ignores Ctrl-C, and so does what that starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def _interrupt(process: subprocess.Popen) -> str:
     """Press Ctrl-C, again where Python lost it (one that falls into a destructor is ignored)."""
     for _ in range(5):
@@ -240,6 +250,7 @@ def _interrupt(process: subprocess.Popen) -> str:
     raise AssertionError("Ctrl-C does not end the program")
 
 
+@pytest.mark.usefixtures("_as_in_a_terminal")
 def test_ctrl_c_says_how_to_go_on_and_the_second_start_does(tmp_path: Path, clips: Path):
     script, first, go_on = (tmp_path / name for name in ("slow.py", "first", "go-on"))
     script.write_text(
