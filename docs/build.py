@@ -66,7 +66,7 @@ def section(name: str) -> str:
     described = (metric.__doc__ or "").partition("Args:")[0].partition("Example:")[0]
     lines = [f"## {name}\n", title, body, "", definitions_of(described)]
     lines.append(f"Over a data set: {REDUCTIONS[metric.reduction]}. Version {metric.version}.\n")
-    if metric.needs_network:
+    if metric.judge_has:
         lines.append(f"Judged by {judges(name)}.\n")
     return "\n".join(lines)
 

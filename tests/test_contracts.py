@@ -40,11 +40,12 @@ class Judge(torch.nn.Module):
         return frames.float().mean((2, 3))
 
     extract = prepare = read = distance = transcribe = embed
+    as_68 = embed_lips = embed_audio = embed
 
 
 def build(metric: type[TalkingFaceMetric], definition: str) -> TalkingFaceMetric:
     judge = Frozen(Judge(), "judge.test")
-    return metric(definition, judge) if metric.needs_network else metric(definition)
+    return metric(definition, judge) if metric.judge_has else metric(definition)
 
 
 PLUGINS = [(kind, name) for kind in BASES for name in registry(kind).names()]
@@ -86,7 +87,7 @@ def test_a_metric_keeps_the_contract(name: str):
         info = built.info
         assert info.definition == f"{name}.{definition}"
         assert info.columns
-        assert bool(info.evaluator_sha256) == metric.needs_network
+        assert bool(info.evaluator_sha256) == bool(metric.judge_has)
         assert not list(built.parameters())
         assert not built.state_dict()
         rows = built.refuse("case", "cluster", "why")

@@ -17,6 +17,7 @@ from tfbench.evaluation.evaluators import (
     is_here,
     longest_clip,
 )
+from tfbench.evaluation.protocols.alone import AloneProtocol
 from tfbench.evaluation.protocols.self import SelfProtocol
 from tfbench.nets.syncnet import SyncNet
 from tfbench.training.bundle import write_network
@@ -114,3 +115,14 @@ def test_a_bundle_can_judge(tmp_path: Path):
     assert metric.info.evaluator == "syncnet.run"
     assert metric.info.evaluator_sha256 == part["sha256"]
     assert metric.info.crop == "syncnet.min25.face0.size64"
+
+
+@pytest.mark.parametrize("names", [None, ["wer"]])
+def test_a_network_that_is_named_for_a_metric_it_cannot_judge_is_an_error(names: list[str] | None):
+    with pytest.raises(ConfigError, match=r"syncnet\.puppets cannot judge wer: it has no crop"):
+        choose(names, "offline+wer=syncnet.puppets", AloneProtocol())
+
+
+def test_a_judge_that_is_named_but_has_nothing_to_compare_with_is_left_out():
+    chosen = choose(None, "offline+csim=identity.puppets", AloneProtocol())
+    assert "compares with" in chosen.left_out["csim"]

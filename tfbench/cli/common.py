@@ -150,7 +150,7 @@ def device_of(accelerator: str) -> torch.device:
 
 def say_judges(chosen: Chosen, evaluators: str) -> None:
     """Tell which network judges for which metric."""
-    judges = (metric.info for metric in chosen.metrics if metric.needs_network)
+    judges = (metric.info for metric in chosen.metrics if metric.judge_has)
     said = ", ".join(f"{info.definition} by {info.evaluator}" for info in judges)
     notes.print(f"evaluators '{evaluators}': {said or 'none'}", highlight=False, soft_wrap=True)
 

@@ -67,7 +67,7 @@ def _judge(name: str, networks: dict[str, str], wrong: dict[str, str]) -> str:
     from tfbench.core.registry import registry
     from tfbench.evaluation.evaluators import load_network
 
-    if not registry("metrics").load(name).needs_network:
+    if not registry("metrics").load(name).judge_has:
         return "[green]✓[/] no network"
     if name not in networks:
         return "—"

@@ -132,7 +132,7 @@ def build_metric(
     metric = registry("metrics").load(parsed.stem)
     usual = networks.get(f"{metric.name}{DEFINITION}") or metric.default_definition(longest)
     definition = parsed.variant or usual
-    if not metric.needs_network:
+    if not metric.judge_has:
         return metric(definition)
     if metric.name not in networks:
         raise ConfigError(
@@ -190,7 +190,8 @@ def choose(
     Args:
         names: Metrics asked for by name: one that cannot be built is an error. None takes every
             metric, and says which are left out and why.
-        evaluators: Name of the evaluator set.
+        evaluators: Name of the evaluator set. A network that it names by a change, as in
+            `auto+wer=NETWORK`, that cannot judge the metric is an error.
         protocol: Says what there is to compare with.
         longest: Frames in the longest clip, if known; see `build_metric`.
         own: The evaluator set that the data set has of its own; see `evaluator_set`.
@@ -203,12 +204,19 @@ def choose(
     """
     networks = evaluator_set(evaluators, own)
     metrics, left_out = [], {}
+    changed = {change.partition("=")[0].partition(".")[0] for change in evaluators.split("+")[1:]}
     for name in names if names is not None else registry("metrics").names():
         try:
             metric = build_metric(name, networks, longest)
-            _refuse_without_truth(metric, protocol)
             _refuse_supervisor(metric, supervisors)
         except TfbenchError as error:
+            if names is not None or name in changed:
+                raise
+            left_out[name] = str(error)
+            continue
+        try:
+            _refuse_without_truth(metric, protocol)
+        except ConfigError as error:
             if names is not None:
                 raise
             left_out[name] = str(error)

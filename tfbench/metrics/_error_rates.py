@@ -83,7 +83,6 @@ class ErrorRates(TalkingFaceMetric):
     """
 
     reduction = "ratio"
-    needs_network = True
     higher_is_better = False
 
     counts: list[Tensor]

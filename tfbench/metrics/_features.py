@@ -33,7 +33,7 @@ class FeatureComparison(TalkingFaceMetric):
             where `located` is true, `embed` takes whole frames and boxes (t, 4).
     """
 
-    needs_network = True
+    judge_has = ("embed", "crop")
     definitions: ClassVar[Mapping[str, Side]]
 
     values: list[Tensor]

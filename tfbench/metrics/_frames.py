@@ -51,7 +51,7 @@ class FrameComparison(TalkingFaceMetric):
     def needs(self) -> tuple[ViewKey, ...]:
         """One number for each pair of frames."""
         name, sha256 = self.name, ""
-        if self.needs_network:
+        if self.judge_has:
             judge = self._judge()
             name, sha256 = f"{self.name}.{judge.name}", judge.sha256
         return (ViewKey(name, "pair", self.settings, sha256, extract=self.compare),)

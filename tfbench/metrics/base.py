@@ -16,7 +16,7 @@ import torch
 import torchmetrics
 from torch import Tensor
 
-from tfbench.core.errors import InputError, UnknownName, Unscorable
+from tfbench.core.errors import ConfigError, InputError, UnknownName, Unscorable
 from tfbench.core.types import Aggregate, Column, MetricInfo, Reduction, Score, ViewKey, Views
 from tfbench.nets.frozen import Frozen
 
@@ -35,6 +35,10 @@ class TalkingFaceMetric(torchmetrics.Metric):
     Args:
         definition: One of `definitions`; the first is the default.
         network: The network that judges, where the metric has one.
+
+    Raises:
+        UnknownName: There is no such definition.
+        ConfigError: The network is of a kind that cannot judge this.
     """
 
     name: ClassVar[str]
@@ -44,8 +48,9 @@ class TalkingFaceMetric(torchmetrics.Metric):
     reduction: ClassVar[Reduction] = "mean"
     definitions: ClassVar[Mapping[str, Any]]
     """Definition -> its settings; the default first."""
-    needs_network: ClassVar[bool] = False
-    """Whether an evaluator set has to name a network for this metric."""
+    judge_has: ClassVar[tuple[str, ...]] = ()
+    """Methods and attributes that the network that judges has to have; evaluator sets name it.
+    Empty: none judges."""
     optional_networks: ClassVar[tuple[str, ...]] = ()
     """Keywords of further networks; a set names them `<metric>.<keyword>`, and one that is not on
     the machine is left out."""
@@ -56,6 +61,7 @@ class TalkingFaceMetric(torchmetrics.Metric):
         super().__init__()
         self.check_definition(definition)
         self.definition = definition or self.default_definition()
+        self._check_judge(network)
         self.network = network
         self._row_types: dict[str, torch.dtype] = {}
 
@@ -78,6 +84,15 @@ class TalkingFaceMetric(torchmetrics.Metric):
             longest: Frames in the longest clip to be scored, at 25 fps; None where not known.
         """
         return next(iter(cls.definitions))
+
+    @classmethod
+    def _check_judge(cls, network: Frozen[Any] | None) -> None:
+        lacking = [name for name in cls.judge_has if network and not hasattr(network.module, name)]
+        if network and lacking:
+            raise ConfigError(
+                f"{network.name} cannot judge {cls.name}: it has no {' and no '.join(lacking)}; "
+                "tfbench doctor shows which networks judge it"
+            )
 
     @property
     def settings(self) -> Any:

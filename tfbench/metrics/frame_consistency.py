@@ -54,7 +54,7 @@ class FrameConsistency(TalkingFaceMetric):
     """
 
     name = "frame_consistency"
-    needs_network = True
+    judge_has = ("embed",)
     higher_is_better = True
     definitions: ClassVar[Mapping[str, Crop]] = {"frame": WholeFrame(), "face": FaceBox()}
     columns = (Column("F.C.", higher_is_better=True),)

@@ -138,7 +138,7 @@ class FrechetDistance(TalkingFaceMetric):
 
     name = "frechet"
     reduction = "set"
-    needs_network = True
+    judge_has = ("embed",)
     higher_is_better = False
     definitions: ClassVar[Mapping[str, Crop]] = {
         "face": FaceBox(),

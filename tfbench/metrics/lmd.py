@@ -118,7 +118,7 @@ class LMD(TalkingFaceMetric):
     """
 
     name = "lmd"
-    needs_network = True
+    judge_has = ("as_68",)
     higher_is_better = False
     definitions: ClassVar[Mapping[str, tuple[Column, ...]]] = {
         "ipd": (Column("LMD", "IPD", higher_is_better=False),),

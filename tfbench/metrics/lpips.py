@@ -43,7 +43,7 @@ class LPIPS(FrameComparison):
     """
 
     name = "lpips"
-    needs_network = True
+    judge_has = ("distance",)
     higher_is_better = False
     columns = (Column("LPIPS", higher_is_better=False),)
 

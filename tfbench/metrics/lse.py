@@ -136,7 +136,7 @@ class LSE(TalkingFaceMetric):
     """
 
     name = "lse"
-    needs_network = True
+    judge_has = ("embed_lips", "embed_audio")
     definitions: ClassVar[Mapping[str, LseSettings]] = {
         "syncnet_pipeline": LseSettings(SyncNetCrop()),
         "syncnet_short": LseSettings(SyncNetCrop(tracking=SHORT)),

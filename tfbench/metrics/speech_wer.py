@@ -54,6 +54,7 @@ class SpeechWER(ErrorRates):
     """
 
     name = "speech_wer"
+    judge_has = ("transcribe",)
     definitions: ClassVar[Mapping[str, SpeechWerSettings]] = {
         "english": SpeechWerSettings("en", "english"),
         "multilingual": SpeechWerSettings(None, "basic"),

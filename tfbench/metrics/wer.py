@@ -85,6 +85,7 @@ class WER(ErrorRates):
     """
 
     name = "wer"
+    judge_has = ("crop", "prepare", "read")
     optional_networks = ("transcriber",)
     definitions: ClassVar[Mapping[str, str]] = {
         "free": "free decoding",

@@ -32,7 +32,7 @@ def own_metric(path: str, networks: Mapping[str, str]) -> TalkingFaceMetric:
     """
     where, _, network = path.partition("=")
     metric = _load(where)
-    if not metric.needs_network:
+    if not metric.judge_has:
         return metric()
     network = network or networks.get(metric.name, "")
     if not network:
