@@ -162,7 +162,7 @@ def test_external_programs_that_fail(run, clips: Path, tmp_path: Path, code: str
         (("--method", "still", "--dataset", "demo", "--evaluators", "oficial"), "official"),
         (("--method", "still", "--dataset", "demo", "--data", "frames=3"), "n_frames"),
         (("--method", "still", "--dataset", "demo", "--data", "n_frames=x"), "n_frames"),
-        (("--method", "still", "--dataset", "folder"), "root"),
+        (("--method", "still", "--dataset", "folder"), "in which folder by --root FOLDER"),
         (("--method", "still", "--dataset", "folder", "--root", "nowhere"), "does not exist"),
         (("--method", "external", "--dataset", "demo", "--set", "command=x"), "label"),
         (("--method", "still.tiny", "--dataset", "demo"), "tiny"),

@@ -109,6 +109,17 @@ def test_a_picture_and_speech(run, files: Path, tmp_path: Path):
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["dub.mp4"]
 
 
+def test_silent_sound_is_told(run, files: Path, tmp_path: Path):
+    frames = torch.zeros(12, 3, 64, 80, dtype=torch.uint8)
+    silence = Speech(torch.zeros(16_000))
+    write_video(tmp_path / "silent.mp4", [frames], 25.0, silence, comment="")
+    words = ("--method", "still", "--image", files / "face.png", "--out", "dub.mp4")
+    said = run(*words, "--audio", "silent.mp4")
+    assert said.code == 0, said.text
+    assert "silent.mp4 is silent: its " in said.text
+    assert "is silent" not in run(*words, "--overwrite", "--audio", files / "speech.wav").text
+
+
 def test_a_video_is_written_back_at_its_own_rate(run, files: Path, tmp_path: Path, echo: Echo):
     said = run(
         *("--method", "echo", "--video", files / "clip.mp4", "--face", 1, "--length", "stop"),

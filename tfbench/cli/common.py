@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import torch
 
@@ -65,10 +65,21 @@ def build(kind: str, name: str, settings: list[str]) -> Any:
     from tfbench.core.config import load_config
 
     plugin, parsed = find(kind, name)
+    if kind == "datasets":
+        _check_root(str(parsed), plugin, settings)
     built = plugin(load_config(plugin.Config, kind, parsed, settings))
     if hasattr(built, "named"):
         built.named = str(parsed)
     return built
+
+
+def _check_root(name: str, plugin: Any, settings: Sequence[str]) -> None:
+    """Say by which option the folder of a data set is given, where it has to be."""
+    from tfbench.core.errors import ConfigError
+
+    wanted = {field.name for field in fields(plugin.Config) if field.default is MISSING}
+    if "root" in wanted and not any(word.startswith("root=") for word in settings):
+        raise ConfigError(f"{name} lies on disk: say in which folder by --root FOLDER")
 
 
 def find(kind: str, name: str) -> tuple[Any, Name]:

@@ -104,6 +104,8 @@ def generate_command(
     )
     for job in jobs:
         _check_needs(job, request)
+    if request.speech is not None and not bool(request.speech.waveform.any()):
+        _say(f"{audio} is silent: its {request.speech.seconds:.1f} s hold no sound")
     _make_folders(outputs)
     with _interruptible():
         clips = [_make(job, request, accelerator) for job in jobs]
