@@ -11,36 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from tests.evaluation.world import make_clips
-from tfbench.cli import app as program
-from tfbench.core.errors import TfbenchError
 
 PSNR = ("--metrics", "psnr", "--evaluators", "offline", "--accelerator", "cpu")
-
-
-class Said:
-    """What a command printed and how it ended."""
-
-    def __init__(self, code: int, text: str) -> None:
-        self.code = code
-        self.text = " ".join(text.split())
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words: object) -> Said:
-        result = CliRunner().invoke(program.app, [str(word) for word in words])
-        if isinstance(result.exception, TfbenchError):
-            return Said(1, f"{result.output} tfbench: {result.exception}")
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return Said(result.exit_code, result.output)
-
-    return call
 
 
 @pytest.fixture(scope="module")

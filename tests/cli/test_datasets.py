@@ -1,13 +1,10 @@
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from tests.cli.test_commands import PSNR, Said
+from tests.cli.test_commands import PSNR
 from tests.datasets.puppets.fakes import Fake, accept
 from tests.evaluation.world import make_clips
-from tfbench.cli import app as program
-from tfbench.core.errors import TfbenchError
 from tfbench.core.paths import cache_dir
 from tfbench.datasets.puppets import Puppets, PuppetsConfig
 
@@ -16,19 +13,6 @@ from tfbench.datasets.puppets import Puppets, PuppetsConfig
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let puppets be drawn by a renderer that shows nothing."""
     monkeypatch.setattr(Puppets.__init__, "__defaults__", (None, Fake(), accept))
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words: object) -> Said:
-        result = CliRunner().invoke(program.app, [str(word) for word in words])
-        if isinstance(result.exception, TfbenchError):
-            return Said(1, f"{result.output} tfbench: {result.exception}")
-        return Said(result.exit_code, result.output)
-
-    return call
 
 
 WORDS = ("--resolution", 64, "--workers", 1)

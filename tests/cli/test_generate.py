@@ -6,12 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from typer.testing import CliRunner
 
-from tests.cli.test_commands import Said
-from tfbench.cli import app as program
 from tfbench.cli import common
-from tfbench.core.errors import GenerationError, TfbenchError
+from tfbench.core.errors import GenerationError
 from tfbench.core.types import Need, Request, Speech
 from tfbench.media.audio import write_wav
 from tfbench.media.video import MARK, open_clip, read_comment, write_video
@@ -21,19 +18,8 @@ NTSC = Fraction(30000, 1001)
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words: object) -> Said:
-        line = ["generate", "--accelerator", "cpu", *(str(word) for word in words)]
-        result = CliRunner().invoke(program.app, line)
-        if isinstance(result.exception, TfbenchError):
-            return Said(1, f"{result.output} tfbench: {result.exception}")
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return Said(result.exit_code, result.output)
-
-    return call
+def run(run):
+    return lambda *words: run("generate", "--accelerator", "cpu", *words)
 
 
 @pytest.fixture(scope="module")

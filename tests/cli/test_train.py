@@ -4,10 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from tfbench.cli import app as program
-from tfbench.core.errors import TfbenchError
 from tfbench.datasets.demo import Demo, DemoConfig
 from tfbench.media.video import write_video
 
@@ -48,19 +45,9 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(tmp_path)
+def run(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TFBENCH_HOME", str(tmp_path / "home"))
-
-    def call(*words: object) -> tuple[int, str]:
-        result = CliRunner().invoke(program.app, [str(word) for word in words])
-        if isinstance(result.exception, TfbenchError):
-            return 1, str(result.exception)
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result.exit_code, " ".join(result.output.split())
-
-    return call
+    return run
 
 
 def test_train_go_on_assess_and_judge(run, clips: Path, tmp_path: Path):

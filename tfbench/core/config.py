@@ -35,6 +35,7 @@ __all__ = [
     "fingerprint",
     "load_config",
     "load_mapping",
+    "named_files",
     "to_plain",
 ]
 
@@ -333,14 +334,31 @@ def files_of(kind: str, name: Name, roots: Sequence[Path] = ()) -> list[Path]:
         UnknownName: There is no such plugin, variant or overlay; lists those that exist.
     """
     stem = registry(kind).find(name.stem).name if kind in KINDS else name.stem
-    folders = [root / kind for root in (configs_dir(), *_own_configs(kind, stem), *roots)]
-    there: dict[str, Path] = {}
-    for folder in folders:
-        for path in sorted(folder.glob("*.yaml")):
-            there.setdefault(path.stem, path)
+    folders = _folders(kind, stem, roots)
+    there = named_files(kind, stem, roots)
     wanted = [] if name.variant is None else [("variant", f"{stem}.", name.variant)]
     wanted += [("overlay", f"{stem}+", overlay) for overlay in name.overlays]
     return [_file(there, folders, *what) for what in wanted]
+
+
+def named_files(kind: str, stem: str, roots: Sequence[Path] = ()) -> dict[str, Path]:
+    """Find the files of a plugin's variants and overlays, by name: `stem.variant`, `stem+overlay`.
+
+    Args:
+        kind: As for `load_config`.
+        stem: The plugin's name.
+        roots: As for `load_config`.
+    """
+    there: dict[str, Path] = {}
+    for folder in _folders(kind, stem, roots):
+        for path in sorted(folder.glob("*.yaml")):
+            if path.stem.startswith((f"{stem}.", f"{stem}+")):
+                there.setdefault(path.stem, path)
+    return there
+
+
+def _folders(kind: str, stem: str, roots: Sequence[Path]) -> list[Path]:
+    return [root / kind for root in (configs_dir(), *_own_configs(kind, stem), *roots)]
 
 
 def _file(
