@@ -14,7 +14,7 @@ from tfbench.core.errors import ConfigError, InputError, UnknownName
 OWN = """
 from tfbench.core.types import Column
 from tfbench.faces.crop import WholeFrame
-from tfbench.core.types import ViewKey
+from tfbench.core.views import ViewKey
 from tfbench.metrics.base import TalkingFaceMetric
 
 def redness(frames):

@@ -9,7 +9,8 @@ from tests.metrics.fake_views import FakeViews
 from tfbench.core.config import load_config
 from tfbench.core.errors import AssetError, ConfigError, InputError, MissingAsset, Unscorable
 from tfbench.core.registry import parse_name
-from tfbench.core.types import Part, Speech, ViewKey
+from tfbench.core.types import Speech
+from tfbench.core.views import Part, ViewKey
 from tfbench.evaluators._speech import with_deltas
 from tfbench.evaluators.av_syncnet import AVSyncNetConfig, AVSyncNetTrainee
 from tfbench.faces.crop import FaceBox

@@ -11,7 +11,8 @@ import torch
 from tfbench.core.config import load_config
 from tfbench.core.errors import ConfigError, Unscorable
 from tfbench.core.registry import parse_name
-from tfbench.core.types import Clip, FaceTrack, Part, Sample, Speech, TensorVideo
+from tfbench.core.types import Clip, FaceTrack, Sample, Speech, TensorVideo
+from tfbench.core.views import Part
 from tfbench.evaluators.base import Kept
 from tfbench.evaluators.color_syncnet import (
     ColorSyncNetConfig,

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from tfbench.core.errors import InputError
-from tfbench.core.types import Clip, Part, Sample, TensorVideo
+from tfbench.core.types import Clip, Sample, TensorVideo
+from tfbench.core.views import Part
 from tfbench.evaluators.base import Figure, Kept
 from tfbench.evaluators.emotion import EmotionConfig, EmotionTrainee
 from tfbench.faces.arkit import of_both_sides

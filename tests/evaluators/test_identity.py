@@ -8,7 +8,8 @@ import torch
 from scipy.stats import mannwhitneyu
 
 from tfbench.core.errors import InputError, Unscorable
-from tfbench.core.types import Clip, Part, Sample, TensorVideo
+from tfbench.core.types import Clip, Sample, TensorVideo
+from tfbench.core.views import Part
 from tfbench.evaluators._faces import LOOK, draw_look, varied
 from tfbench.evaluators.base import Kept
 from tfbench.evaluators.identity import (

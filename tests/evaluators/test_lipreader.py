@@ -10,7 +10,8 @@ from tests.metrics.fake_views import FakeViews
 from tfbench.core.config import load_config
 from tfbench.core.errors import ConfigError, InputError, Unscorable
 from tfbench.core.registry import parse_name
-from tfbench.core.types import Clip, Part, Sample, TensorVideo, ViewKey
+from tfbench.core.types import Clip, Sample, TensorVideo
+from tfbench.core.views import Part, ViewKey
 from tfbench.evaluators._mouths import (
     SILENCE,
     UNKNOWN,

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from tfbench.core.errors import Unscorable
-from tfbench.core.types import Clip, Part, Sample, Speech, TensorVideo
+from tfbench.core.types import Clip, Sample, Speech, TensorVideo
+from tfbench.core.views import Part
 from tfbench.evaluators.base import Kept
 from tfbench.evaluators.syncnet import (
     SyncNetConfig,

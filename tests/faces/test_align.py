@@ -10,7 +10,8 @@ from skimage import data
 from skimage.transform import SimilarityTransform
 
 from tfbench.core.errors import ConfigError, InputError
-from tfbench.core.types import Crop, FaceTrack
+from tfbench.core.types import FaceTrack
+from tfbench.core.views import Crop
 from tfbench.faces.align import TEMPLATES, AlignedFace, SquareFace, cut_transformed
 from tfbench.faces.crop import ANY_FACE
 

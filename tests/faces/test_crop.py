@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from tfbench.core.errors import ConfigError, InputError
-from tfbench.core.types import Crop, FaceTrack, TrackSettings
+from tfbench.core.types import FaceTrack, TrackSettings
+from tfbench.core.views import Crop
 from tfbench.faces.crop import FaceBox, SyncNetCrop, WholeFrame
 
 

@@ -9,7 +9,8 @@ from skimage import data
 from skimage.transform import SimilarityTransform, warp
 
 from tfbench.core.errors import ConfigError, InputError
-from tfbench.core.types import Crop, FaceTrack, LandmarkCrop, TrackSettings, ViewKey
+from tfbench.core.types import FaceTrack, TrackSettings
+from tfbench.core.views import Crop, LandmarkCrop, ViewKey
 from tfbench.faces.crop import FaceBox, FaceInFrame, WholeFrame
 from tfbench.faces.landmarks import MEDIAPIPE_TO_68
 from tfbench.faces.mouth import (

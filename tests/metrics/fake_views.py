@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from tfbench.core.errors import Unscorable
-from tfbench.core.types import Part, Speech, Transcript, ViewKey
+from tfbench.core.types import Speech, Transcript
+from tfbench.core.views import Part, ViewKey
 
 
 @dataclass

@@ -10,7 +10,8 @@ from tests.metrics import synthetic_clip
 from tests.metrics.fake_views import FakeViews
 from tfbench.core.assets import locate
 from tfbench.core.errors import InputError, MissingAsset, UnknownName, Unscorable
-from tfbench.core.types import Part, Speech
+from tfbench.core.types import Speech
+from tfbench.core.views import Part
 from tfbench.media.video import open_clip
 from tfbench.metrics.lse import LSE, lse, n_windows, sync_distances
 from tfbench.nets.frozen import Frozen

@@ -7,7 +7,8 @@ import torch
 
 from tests.metrics.fake_views import FakeViews
 from tfbench.core.errors import InputError, Unscorable
-from tfbench.core.types import Clip, Crop, Part, Speech, TensorVideo, ViewKey
+from tfbench.core.types import Clip, Speech, TensorVideo
+from tfbench.core.views import Crop, Part, ViewKey
 from tfbench.evaluation.statistics import interval
 from tfbench.faces.crop import WholeFrame
 from tfbench.media.grammar import GRAMMAR

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from tfbench.core.errors import InputError, Unscorable
-from tfbench.core.types import Clip, Speech, TensorVideo, TrackSettings, ViewKey
+from tfbench.core.types import Clip, Speech, TensorVideo, TrackSettings
+from tfbench.core.views import ViewKey
 from tfbench.datasets.demo import Demo, DemoConfig
 from tfbench.faces.crop import FaceBox, FaceInFrame, SyncNetCrop, WholeFrame
 from tfbench.faces.detect import FaceDetector

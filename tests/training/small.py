@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from tfbench.core.errors import Unscorable
-from tfbench.core.types import Clip, Sample, Speech, TensorVideo, ViewKey
+from tfbench.core.types import Clip, Sample, Speech, TensorVideo
+from tfbench.core.views import ViewKey
 from tfbench.datasets.base import Dataset, Row
 from tfbench.evaluators.base import Figure, TrainConfig, Trainee
 from tfbench.faces.crop import WholeFrame

@@ -8,7 +8,7 @@ import torch
 from tests.evaluation.world import Means
 from tests.validation.small import Noticed, TwoNoises, study
 from tfbench.core.errors import ConfigError, InputError
-from tfbench.core.types import ViewKey
+from tfbench.core.views import ViewKey
 from tfbench.datasets.base import Row
 from tfbench.datasets.puppets import Puppets, PuppetsConfig
 from tfbench.metrics.frechet import FrechetDistance

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tfbench.core.errors import Unscorable
-from tfbench.core.types import FPS, ViewKey
+from tfbench.core.types import FPS
+from tfbench.core.views import ViewKey
 from tfbench.evaluators.base import Trainee
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from tfbench.core.types import Crop, Sample, Views
+    from tfbench.core.types import Sample
+    from tfbench.core.views import Crop, Views
     from tfbench.evaluators.base import Kept
     from tfbench.faces.align import AlignedFace, SquareFace
 

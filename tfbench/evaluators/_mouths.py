@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tfbench.core.errors import InputError, Unscorable
-from tfbench.core.types import FPS, ViewKey
+from tfbench.core.types import FPS
+from tfbench.core.views import ViewKey
 from tfbench.evaluators.base import Figure, NonNegative, TrainConfig
 from tfbench.metrics._error_rates import Errors, count_errors
 from tfbench.metrics.wer import is_sentence
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tfbench.core.types import Crop, Sample, Views
+    from tfbench.core.types import Sample
+    from tfbench.core.views import Crop, Views
     from tfbench.evaluators.base import Kept
 
 __all__ = [

@@ -65,7 +65,8 @@ from tfbench.nets.lipreader import ALPHABET
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tfbench.core.types import Sample, Views
+    from tfbench.core.types import Sample
+    from tfbench.core.views import Views
     from tfbench.evaluators.base import Kept
 
 __all__ = ["AVSyncNetTrainee", "AVSyncNetConfig"]

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from tfbench.core.types import Sample, ViewKey, Views
+    from tfbench.core.types import Sample
+    from tfbench.core.views import ViewKey, Views
 
 __all__ = ["Figure", "Kept", "TrainConfig", "Trainee"]
 

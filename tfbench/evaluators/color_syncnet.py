@@ -21,7 +21,8 @@ import torch
 from pydantic import Field
 
 from tfbench.core.errors import ConfigError, Unscorable
-from tfbench.core.types import FPS, SAMPLE_RATE, ViewKey
+from tfbench.core.types import FPS, SAMPLE_RATE
+from tfbench.core.views import ViewKey
 from tfbench.evaluators.base import Figure, Positive, Share, TrainConfig, Trainee
 from tfbench.faces.align import cut_transformed
 from tfbench.faces.crop import ANY_FACE, SHORT_NAMES
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from tfbench.core.types import FaceTrack, Sample, TrackSettings, Views
+    from tfbench.core.types import FaceTrack, Sample, TrackSettings
+    from tfbench.core.views import Views
     from tfbench.evaluators.base import Kept
 
 __all__ = [

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from tfbench.core.types import Sample, Views
+    from tfbench.core.types import Sample
+    from tfbench.core.views import Views
     from tfbench.evaluators.base import Kept
 
 __all__ = ["EmotionTrainee", "EmotionConfig"]

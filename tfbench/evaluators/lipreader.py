@@ -61,7 +61,8 @@ from tfbench.nets.lipreader import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tfbench.core.types import Sample, ViewKey, Views
+    from tfbench.core.types import Sample
+    from tfbench.core.views import ViewKey, Views
     from tfbench.evaluators.base import Kept
 
 __all__ = ["LipReaderTrainee", "LipReaderConfig"]

@@ -26,7 +26,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tfbench.core.errors import Unscorable
-from tfbench.core.types import FPS, SAMPLE_RATE, TrackSettings, ViewKey
+from tfbench.core.types import FPS, SAMPLE_RATE, TrackSettings
+from tfbench.core.views import ViewKey
 from tfbench.evaluators.base import Figure, Positive, Share, TrainConfig, Trainee
 from tfbench.faces.crop import SyncNetCrop
 from tfbench.media.spectral import mfcc
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from tfbench.core.types import Sample, Views
+    from tfbench.core.types import Sample
+    from tfbench.core.views import Views
     from tfbench.evaluators.base import Kept
 
 __all__ = ["SyncNetTrainee", "SyncNetConfig"]

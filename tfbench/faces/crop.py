@@ -1,4 +1,4 @@
-"""Ways to cut a region out of every frame; see `tfbench.core.types.Crop`.
+"""Ways to cut a region out of every frame; see `tfbench.core.views.Crop`.
 
 A crop's `regions` smooths a track once; `cut` then serves chunk after chunk. All crops are frozen
 dataclasses, so equal crops are one crop, and a name tells every setting that changes pixels: it

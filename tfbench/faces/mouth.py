@@ -41,7 +41,8 @@ from tfbench.faces.landmarks import mediapipe_to_68
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tfbench.core.types import FaceTrack, TrackSettings, ViewKey
+    from tfbench.core.types import FaceTrack, TrackSettings
+    from tfbench.core.views import ViewKey
 
 __all__ = ["FACE", "MOUTH", "PLACES", "STABLE", "MouthCrop", "SteadyMouthCrop"]
 

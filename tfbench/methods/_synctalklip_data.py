@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from tfbench.core.errors import InputError, Unscorable
-from tfbench.core.types import FPS, SAMPLE_RATE, ViewKey
+from tfbench.core.types import FPS, SAMPLE_RATE
+from tfbench.core.views import ViewKey
 from tfbench.evaluators._mouths import MOST_LOST
 from tfbench.faces.landmarks import mediapipe_to_68
 from tfbench.faces.mouth import MOUTH
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tfbench.core.types import Crop, Sample, Views
+    from tfbench.core.types import Sample
+    from tfbench.core.views import Crop, Views
     from tfbench.evaluators.base import Kept
 
 __all__ = [

@@ -37,7 +37,8 @@ from torch import Tensor
 
 from tfbench.core.assets import locate
 from tfbench.core.errors import Unscorable
-from tfbench.core.types import FPS, Need, TrackSettings, ViewKey
+from tfbench.core.types import FPS, Need, TrackSettings
+from tfbench.core.views import ViewKey
 from tfbench.evaluators.base import Figure, NonNegative, Positive, Share
 from tfbench.faces.align import AlignedFace
 from tfbench.media.spectral import MfccSettings
@@ -62,7 +63,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tfbench.core.types import Request, Sample, Views
+    from tfbench.core.types import Request, Sample
+    from tfbench.core.views import Views
     from tfbench.evaluators.base import Kept
 
 __all__ = ["Speech2Vid", "Speech2VidConfig"]

@@ -101,7 +101,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from fractions import Fraction
 
-    from tfbench.core.types import Request, Sample, ViewKey, Views
+    from tfbench.core.types import Request, Sample
+    from tfbench.core.views import ViewKey, Views
     from tfbench.evaluators.base import Figure, Kept
     from tfbench.faces.mouth import MouthCrop
     from tfbench.methods._editing import Piece

@@ -44,7 +44,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tfbench.core.errors import ConfigError
-from tfbench.core.types import FPS, Need, ViewKey
+from tfbench.core.types import FPS, Need
+from tfbench.core.views import ViewKey
 from tfbench.evaluators.base import Figure, Positive, Share
 from tfbench.evaluators.color_syncnet import (
     COLUMNS_PER_SECOND,
@@ -73,7 +74,8 @@ from tfbench.nets.frozen import Frozen, full_precision, state_sha256
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tfbench.core.types import Request, Sample, Speech, Views
+    from tfbench.core.types import Request, Sample, Speech
+    from tfbench.core.views import Views
     from tfbench.evaluators.base import Kept
     from tfbench.methods._editing import Piece
 

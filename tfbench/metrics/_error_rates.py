@@ -23,7 +23,8 @@ from tfbench.metrics.base import TalkingFaceMetric
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tfbench.core.types import Transcript, Views
+    from tfbench.core.types import Transcript
+    from tfbench.core.views import Views
     from tfbench.media.text import Rules
     from tfbench.nets.frozen import Frozen
 

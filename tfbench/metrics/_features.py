@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from tfbench.core.errors import InputError, Unscorable
-from tfbench.core.types import Score, ViewKey, Views
+from tfbench.core.types import Score
+from tfbench.core.views import ViewKey, Views
 from tfbench.metrics.base import TalkingFaceMetric
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tfbench.core.types import Side
+    from tfbench.core.views import Side
     from tfbench.nets.frozen import Frozen
 
 __all__ = ["FeatureComparison"]

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from tfbench.core.types import Score, ViewKey, Views
+from tfbench.core.types import Score
+from tfbench.core.views import ViewKey, Views
 from tfbench.faces.crop import FaceBox, WholeFrame
 from tfbench.metrics.base import TalkingFaceMetric
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tfbench.core.types import Crop
+    from tfbench.core.views import Crop
     from tfbench.nets.frozen import Frozen
 
 __all__ = ["FrameComparison"]

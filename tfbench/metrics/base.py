@@ -17,7 +17,8 @@ import torchmetrics
 from torch import Tensor
 
 from tfbench.core.errors import ConfigError, InputError, UnknownName, Unscorable
-from tfbench.core.types import Aggregate, Column, MetricInfo, Reduction, Score, ViewKey, Views
+from tfbench.core.types import Aggregate, Column, MetricInfo, Reduction, Score
+from tfbench.core.views import ViewKey, Views
 from tfbench.nets.frozen import Frozen
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from tfbench.metrics._features import FeatureComparison
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tfbench.core.types import Side
+    from tfbench.core.views import Side
 
 __all__ = ["CSIM"]
 

@@ -16,14 +16,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tfbench.core.errors import Unscorable
-from tfbench.core.types import Column, Score, ViewKey, Views
+from tfbench.core.types import Column, Score
+from tfbench.core.views import ViewKey, Views
 from tfbench.faces.crop import FaceBox, WholeFrame
 from tfbench.metrics.base import TalkingFaceMetric
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tfbench.core.types import Crop
+    from tfbench.core.views import Crop
     from tfbench.nets.frozen import Frozen
 
 __all__ = ["FrameConsistency", "consecutive_similarity"]

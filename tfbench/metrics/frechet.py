@@ -21,14 +21,15 @@ import torch
 from torch import Tensor
 
 from tfbench.core.errors import InputError, Unscorable
-from tfbench.core.types import Aggregate, Column, Score, ViewKey, Views
+from tfbench.core.types import Aggregate, Column, Score
+from tfbench.core.views import ViewKey, Views
 from tfbench.faces.crop import FaceBox, WholeFrame
 from tfbench.metrics.base import TalkingFaceMetric
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from tfbench.core.types import Crop
+    from tfbench.core.views import Crop
     from tfbench.nets.frozen import Frozen
 
 ALIASES = ("fid",)

@@ -29,7 +29,8 @@ import torch
 from torch import Tensor
 
 from tfbench.core.errors import InputError, Unscorable
-from tfbench.core.types import Column, Score, Views
+from tfbench.core.types import Column, Score
+from tfbench.core.views import Views
 from tfbench.faces.mouth import MOUTH
 from tfbench.metrics.base import TalkingFaceMetric
 from tfbench.nets.landmarks import landmark_view
@@ -37,7 +38,7 @@ from tfbench.nets.landmarks import landmark_view
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tfbench.core.types import ViewKey
+    from tfbench.core.views import ViewKey
     from tfbench.nets.frozen import Frozen
 
 __all__ = ["LMD", "lmd_atvg", "lmd_eat", "lmd_ipd", "lmd_vico"]

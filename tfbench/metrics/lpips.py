@@ -18,7 +18,8 @@ from tfbench.core.types import Column
 from tfbench.metrics._frames import FrameComparison
 
 if TYPE_CHECKING:
-    from tfbench.core.types import Score, Views
+    from tfbench.core.types import Score
+    from tfbench.core.views import Views
 
 __all__ = ["LPIPS"]
 

@@ -24,7 +24,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tfbench.core.errors import InputError, Unscorable
-from tfbench.core.types import FPS, SAMPLE_RATE, Column, Score, TrackSettings, ViewKey, Views
+from tfbench.core.types import FPS, SAMPLE_RATE, Column, Score, TrackSettings
+from tfbench.core.views import ViewKey, Views
 from tfbench.faces.crop import ANY_FACE, SyncNetCrop, WholeFrame
 from tfbench.media.spectral import mfcc
 from tfbench.metrics.base import TalkingFaceMetric
@@ -32,7 +33,8 @@ from tfbench.metrics.base import TalkingFaceMetric
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tfbench.core.types import Part, Speech
+    from tfbench.core.types import Speech
+    from tfbench.core.views import Part
     from tfbench.nets.frozen import Frozen
 
 __all__ = ["LSE", "LseSettings", "lse", "n_windows", "sync_distances"]

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from tfbench.core.errors import Unscorable
-from tfbench.core.types import Column, Score, ViewKey, Views
+from tfbench.core.types import Column, Score
+from tfbench.core.views import ViewKey, Views
 from tfbench.metrics._error_rates import DATASET, ErrorRates
 
 if TYPE_CHECKING:

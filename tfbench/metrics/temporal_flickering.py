@@ -16,14 +16,15 @@ import torch
 from torch import Tensor
 
 from tfbench.core.errors import InputError
-from tfbench.core.types import Column, Score, ViewKey, Views
+from tfbench.core.types import Column, Score
+from tfbench.core.views import ViewKey, Views
 from tfbench.faces.crop import WholeFrame
 from tfbench.metrics.base import TalkingFaceMetric
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tfbench.core.types import Crop
+    from tfbench.core.views import Crop
 
 __all__ = ["TemporalFlickering", "stillness"]
 

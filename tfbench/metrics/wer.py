@@ -49,7 +49,8 @@ import torch
 from torch import Tensor
 
 from tfbench.core.errors import InputError, Unscorable
-from tfbench.core.types import Column, Score, Transcript, ViewKey, Views
+from tfbench.core.types import Column, Score, Transcript
+from tfbench.core.views import ViewKey, Views
 from tfbench.media.grammar import GRAMMAR
 from tfbench.media.text import edit_distance
 from tfbench.metrics._error_rates import DATASET, HEARD, ErrorRates, Errors
@@ -57,7 +58,7 @@ from tfbench.metrics._error_rates import DATASET, HEARD, ErrorRates, Errors
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tfbench.core.types import Part
+    from tfbench.core.views import Part
     from tfbench.nets.frozen import Frozen
     from tfbench.nets.lipreading import ForcedReader, GrammarReader, LipReader
 

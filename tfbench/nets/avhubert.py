@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from tfbench.core.types import Crop
+    from tfbench.core.views import Crop
     from tfbench.media.text import Rules
     from tfbench.nets._avhubert_decoder import Hypothesis
 

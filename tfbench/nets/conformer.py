@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from tfbench.core.types import Crop
+    from tfbench.core.views import Crop
     from tfbench.media.text import Rules
 
 __all__ = [

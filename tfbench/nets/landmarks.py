@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tfbench.core.assets import locate, recorded_sha256
 from tfbench.core.errors import UnknownName
-from tfbench.core.types import ViewKey
+from tfbench.core.views import ViewKey
 from tfbench.faces.crop import FaceInFrame
 from tfbench.faces.landmarks import (
     REVISION,
@@ -24,7 +24,7 @@ from tfbench.faces.landmarks import (
 from tfbench.nets.frozen import Frozen
 
 if TYPE_CHECKING:
-    from tfbench.core.types import Side
+    from tfbench.core.views import Side
     from tfbench.faces.landmarks import LandmarkDetector
 
 __all__ = ["VARIANTS", "Landmarks", "landmark_view", "load"]

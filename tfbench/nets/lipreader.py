@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from tfbench.core.types import Crop
+    from tfbench.core.views import Crop
     from tfbench.media.text import Rules
 
 __all__ = [

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from tfbench.core.types import Crop
+    from tfbench.core.views import Crop
     from tfbench.media.text import Rules
 
 __all__ = ["ForcedReader", "GrammarReader", "LipReader"]

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from tfbench.core.types import Sample, ViewKey
+    from tfbench.core.types import Sample
+    from tfbench.core.views import ViewKey
     from tfbench.datasets.base import Dataset, Row
     from tfbench.evaluators.base import Trainee
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from tfbench.core.config import fingerprint
-from tfbench.core.types import Part
+from tfbench.core.views import Part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tfbench.core.types import ViewKey
+    from tfbench.core.views import ViewKey
     from tfbench.preparation.arrays import Arrays
 
 __all__ = ["KeptViews"]

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from tfbench.core.errors import InputError, Unscorable
-from tfbench.core.types import Crop, FaceTrack, LandmarkCrop, Part, Side, Transcript, ViewKey
+from tfbench.core.types import FaceTrack, Transcript
+from tfbench.core.views import Crop, LandmarkCrop, Part, Side, ViewKey
 from tfbench.faces.detect import Detections
 from tfbench.faces.shots import cuts
 from tfbench.faces.track import explain, link
@@ -48,7 +49,7 @@ MIN_COVERAGE = 0.5
 
 
 class ClipViews:
-    """Views of one case; see `tfbench.core.types.Views`.
+    """Views of one case; see `tfbench.core.views.Views`.
 
     Args:
         case: The case's id.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from tfbench.core.types import ViewKey
+    from tfbench.core.views import ViewKey
     from tfbench.metrics.base import TalkingFaceMetric
 
 __all__ = ["MOST_BYTES", "Remembering"]

@@ -12,7 +12,8 @@ from tests.methods.synctalklip.helpers import (
     SMALL,
 )
 from tfbench.core.errors import Unscorable
-from tfbench.core.types import Clip, Part, Sample, Speech, TensorVideo, ViewKey
+from tfbench.core.types import Clip, Sample, Speech, TensorVideo
+from tfbench.core.views import Part, ViewKey
 from tfbench.faces.detect import FaceDetector
 from tfbench.faces.landmarks import mediapipe_to_68
 from tfbench.methods._synctalklip_data import lip_shapes, place_view
