@@ -15,7 +15,7 @@ from tests.evaluation.kill import KILLS
 from tests.evaluation.world import build, digest, make_clips
 from tfbench.core.errors import GenerationError, InputError, StorageError, TfbenchError
 from tfbench.core.types import Need
-from tfbench.evaluation.result import read_result
+from tfbench.evaluation.result import read_result, run_name
 from tfbench.evaluation.run import evaluate
 from tfbench.methods.base import Generator
 from tfbench.methods.files import Files, FilesConfig
@@ -297,3 +297,11 @@ def test_ctrl_c_passes_through_and_the_run_continues(clips: Path, tmp_path: Path
     states = []
     evaluate(evaluation, accelerator="cpu", progress=lambda _, state: states.append(state))
     assert states == ["done before", "scored", "scored", "scored"]
+
+
+def test_a_run_is_named_by_its_judges_without_making_folders():
+    assert run_name("self", "auto+wer=lipreader.grid") == "self-auto+wer=lipreader.grid"
+    one, other = (run_name("self", f"auto+wer=runs{sign}a") for sign in ("/", "-"))
+    assert one.startswith("self-auto+wer=runs-a-")
+    assert "/" not in one
+    assert one != other

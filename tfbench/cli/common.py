@@ -121,6 +121,7 @@ def plan(
 ) -> Evaluation:
     """Choose evaluators and metrics, telling what is taken and what is not, and the run folder."""
     from tfbench.evaluation.evaluators import choose, longest_clip
+    from tfbench.evaluation.result import run_name
     from tfbench.evaluation.run import Evaluation
 
     chosen = choose(
@@ -133,7 +134,8 @@ def plan(
     )
     say_judges(chosen, evaluators)
     say_left_out(chosen)
-    usual = Path("runs", dataset.label, generator.label, f"{protocol.name}-{evaluators}")
+    run = run_name(protocol.name, evaluators)
+    usual = Path("runs", dataset.label, generator.label, run)
     return Evaluation(
         generator=generator,
         dataset=dataset,

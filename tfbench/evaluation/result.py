@@ -10,6 +10,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+import re
 import subprocess
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfbench import __version__
-from tfbench.core.config import canonical_json
+from tfbench.core.config import canonical_json, fingerprint
 from tfbench.core.errors import InputError
 from tfbench.core.files import write_atomically
 from tfbench.evaluation.statistics import interval
@@ -30,11 +31,33 @@ if TYPE_CHECKING:
     from tfbench.core.types import Score
     from tfbench.metrics.base import TalkingFaceMetric
 
-__all__ = ["SCHEMA", "Cell", "Result", "cells_of", "provenance", "read_result", "scores_digest"]
+__all__ = [
+    "SCHEMA",
+    "Cell",
+    "Result",
+    "cells_of",
+    "provenance",
+    "read_result",
+    "run_name",
+    "scores_digest",
+]
 
 SCHEMA = 1
 SEEN = "judge seen in training: the method has learnt what {} finds in true clips"
 PACKAGES = ("torch", "torchvision", "torchmetrics", "av", "numpy", "scipy", "facenet-pytorch")
+
+
+def run_name(protocol: str, evaluators: str) -> str:
+    """Name a run's folder or file by its protocol and evaluator set.
+
+    Args:
+        protocol: Name of the protocol.
+        evaluators: Name of the set. Slashes of bundles' paths in it become hyphens, and eight
+            digits of a checksum keep such a name apart from others.
+    """
+    name = f"{protocol}-{evaluators}"
+    plain = re.sub(r"[/\\]+", "-", name)
+    return name if plain == name else f"{plain}-{fingerprint(evaluators)[:8]}"
 
 
 @dataclass(frozen=True)
@@ -137,7 +160,8 @@ class Result:
 
     def file_name(self) -> str:
         """Return where the result belongs below the results folder."""
-        return f"{self.dataset}/{self.method['name']}/{self.protocol}-{self.evaluators}.json"
+        run = run_name(self.protocol, self.evaluators)
+        return f"{self.dataset}/{self.method['name']}/{run}.json"
 
     def write(self, path: Path) -> None:
         """Write the JSON, whole or not at all."""
