@@ -107,8 +107,23 @@ def test_failures_are_counted_and_explained():
     nothing = replace(CELL, value=None, low=None, high=None, n=0, n_failed=10)
     text = page("hdtf", [result("a", failed), result("b", nothing)])
     assert "8 of 10" in text
-    assert "- a, LSE-D: 2 not scored: no face was found" in text
+    assert "- a: LSE-D: 2 not scored: no face was found" in text
     assert "| b | — |" in text
+
+
+def test_one_reason_is_said_once_for_all_methods_and_columns():
+    failed = replace(CELL, n=8, n_failed=2, reasons={"no face was found": 2})
+    both = [failed, replace(failed, column="LSE-C")]
+    text = page("hdtf", [result("a", *both), result("b", *both), result("c", failed)])
+    assert text.count("no face was found") == 2
+    assert "- a, b: LSE-D, LSE-C: 2 not scored: no face was found" in text
+    assert "- c: LSE-D: 2 not scored: no face was found" in text
+
+
+def test_columns_of_one_name_say_that_they_do_not_compare():
+    text = page("hdtf", [result("a"), result("b", replace(CELL, reference_set="f" * 64))])
+    assert "Columns of one name do not compare" in text
+    assert "Columns of one name" not in page("hdtf", [result("a"), result("b")])
 
 
 def test_pages_are_written_once_and_found_stale(tmp_path: Path):
