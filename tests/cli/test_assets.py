@@ -46,7 +46,8 @@ def served(monkeypatch: pytest.MonkeyPatch):
 
 def test_list_shows_every_name_and_state() -> None:
     put("syncnet-v2", bytes(824_000))
-    result = run(app, ["list"])
+    assert "bfm-2009" not in run(app, ["list"]).output
+    result = run(app, ["list", "--all"])
     assert result.exit_code == 0
     rows = {line.split()[0]: line for line in result.output.splitlines() if line}
     assert set(assets.manifest()) <= set(rows)

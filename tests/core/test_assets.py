@@ -348,3 +348,12 @@ def test_folder_that_cannot_be_made(known, monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setenv("TFBENCH_HOME", str(tmp_path / "file"))
     with pytest.raises(AssetError, match="cannot be made: Not a directory"):
         assets.fetch("small-net")
+
+
+def test_what_is_called_read_is_what_the_package_names():
+    package = Path(assets.__file__).parents[1]
+    code = "".join(path.read_text() for path in package.rglob("*.py"))
+    methods = {"speech2vid", "synctalklip"}  # their names stand in the code, their files do not
+    for entry in assets.manifest().values():
+        named = f'"{entry.name}"' in code and entry.name not in methods
+        assert named == entry.read, entry.name

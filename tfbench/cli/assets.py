@@ -27,11 +27,15 @@ def list_assets(
         str, typer.Option("--used-by", help="Only what this metric or method uses.")
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with all fields.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also those that are known but not read by anything yet.")
+    ] = False,
 ) -> None:
     """Show every network: name, size, licence and whether it is here."""
     from tfbench.core import assets
 
     entries = _used_by(used_by) if used_by else list(assets.manifest().values())
+    entries = [entry for entry in entries if entry.read or everything or used_by]
     states = {entry.name: assets.state(entry.name) for entry in entries}
     if as_json:
         _print_json(entries, states)
@@ -56,7 +60,8 @@ def get(names: Annotated[list[str], typer.Argument(help="Networks to fetch.")]) 
     from tfbench.core.errors import AssetError
 
     for name in names:
-        assets.asset(name)
+        if not assets.asset(name).read:
+            typer.echo(f"{name}: nothing in this version reads it yet", err=True)
     failures: list[AssetError] = []
     columns = (
         TextColumn("{task.description}"),
@@ -164,14 +169,14 @@ def _print_table(entries: list[Asset], states: dict[str, State]) -> None:
             human_size(entry.size) if entry.size else "?",
             Text(state, style=_STYLES[state]),
             Text(entry.licence),
-            ", ".join(entry.used_by),
+            ", ".join(entry.used_by) + ("" if entry.read else " (not read yet)"),
         )
     console = Console()
     console.print(table)
     here = sum(state == "present" for state in states.values())
     console.print(
         f"{here} of {len(entries)} are in {assets_dir()}; `tfbench assets get NAME` fetches one. "
-        "A gated one is fetched by hand from its page.",
+        "A gated one is fetched by hand from its page; --all shows also what nothing reads yet.",
         highlight=False,
         soft_wrap=True,
     )

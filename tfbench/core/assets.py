@@ -76,7 +76,8 @@ class Asset:
         file: Where it belongs below the assets folder, with forward slashes.
         licence: As the source states it; "not stated" where it does not.
         source: Page or repository of the paper.
-        used_by: Metrics and methods that read it.
+        used_by: Metrics and methods that it is for.
+        read: Whether anything in this package reads it yet.
         urls: Tried in order; empty where a person must get the file from `page`.
         page: Where a person finds the file or must accept its licence.
         size: Bytes; None where no source states them.
@@ -90,6 +91,7 @@ class Asset:
     licence: _Text
     source: _Url
     used_by: Annotated[tuple[_Text, ...], Field(min_length=1)]
+    read: bool = True
     urls: tuple[_Url, ...] = ()
     page: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""
     size: Annotated[int, Field(gt=0)] | None = None
