@@ -63,6 +63,9 @@ class SyncTalklipConfig(LipConfig):
         context: The mouths among which drawn ones are put back: the true "crops", as sharp as the
             clip, or those with the true "faces" put into them, as sharp as drawn ones. Not in the
             paper.
+        sway: How far the mouths that the expert sees are moved, turned and scaled, drawn for each
+            clip anew: by up to this share of half their side, radians, and share of their size. A
+            generator then finds less that only this expert reads. Not in the paper.
     """
 
     steps: Positive = 60_000
@@ -89,6 +92,7 @@ class SyncTalklipConfig(LipConfig):
     shape_weight: NonNegative = 0.0
     hold_weight: NonNegative = 0.0
     context: Literal["crops", "faces"] = "crops"
+    sway: Annotated[float, Field(ge=0, le=0.5)] = 0.0
 
     @property
     def drawing(self) -> bool:

@@ -36,6 +36,7 @@ __all__ = [
     "nearest_own",
     "put_back",
     "see_drawn",
+    "swayed",
 ]
 
 LIP_POINTS = 20
@@ -268,6 +269,25 @@ def _patched(front: nn.Module, frames: Tensor, known: Tensor, near: Sequence[flo
         pieces.append(piece)
         place = stop
     return torch.cat(pieces)
+
+
+def swayed(video: Tensor, sway: Tensor) -> Tensor:
+    """Move, turn and scale the pictures of each sequence, all of one sequence alike.
+
+    Args:
+        video: float32 (B, T, S, S).
+        sway: float32 (B, 4): shifts right and down as shares of half the side, the angle in
+            radians, counterclockwise, and by what share the content grows.
+
+    Returns:
+        (B, T, S, S); beyond the edges their pixels go on.
+    """
+    right, down, angle, growth = sway.unbind(1)
+    turn, lean = angle.cos() / (1 + growth), angle.sin() / (1 + growth)
+    rows = (turn, -lean, -right, lean, turn, -down)
+    maps = torch.stack(rows, 1).view(-1, 2, 3)
+    grid = F.affine_grid(maps, list(video[:, :1].shape), align_corners=False)
+    return F.grid_sample(video, grid, padding_mode="border", align_corners=False)
 
 
 def put_back(mouths: Tensor, drawn: Tensor, rows: Tensor, padding: Tensor | None = None) -> Tensor:

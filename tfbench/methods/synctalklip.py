@@ -75,6 +75,7 @@ from tfbench.methods._synctalklip_losses import (
     mouths_of,
     put_back,
     see_drawn,
+    swayed,
 )
 from tfbench.methods._synctalklip_measure import assessed
 from tfbench.methods._synctalklip_nets import (
@@ -260,7 +261,12 @@ class SyncTalklip(LipMethod):
         at = draw_windows(stretch.stop - stretch.start, c.window, c.groups, rng)
         others = self.other_places(clip.shapes["faces"][0], at + stretch.start)
         read = self.excerpt(clip, stretch, at.tolist(), int(rng.choice(others)), tokens)
-        return varied(read, rng) if c.augment else read
+        read = varied(read, rng) if c.augment else read
+        return (
+            read | {"sway": torch.tensor(rng.uniform(-c.sway, c.sway, 4).tolist())}
+            if c.sway
+            else read
+        )
 
     def excerpt(
         self,
@@ -281,7 +287,9 @@ class SyncTalklip(LipMethod):
     def collate(self, examples: Sequence[Any]) -> dict[str, Tensor]:
         """Join drawn frames one after the other, and fill up what is as long as a clip."""
         tokens = filled([e["tokens"].tolist() for e in examples])
-        return together(examples) | {"tokens": tokens}
+        sways = [e["sway"] for e in examples if "sway" in e]
+        known = {"sway": torch.stack(sways)} if sways else {}
+        return together(examples) | {"tokens": tokens} | known
 
     def loss(self, batch: Any) -> Tensor:
         """Compute Equation 13; the discriminator's loss is added, and shares no gradient.
@@ -371,6 +379,8 @@ class SyncTalklip(LipMethod):
         # Beyond black and white a reader may like what no video shows.
         mouths = mouths_of(drawn.clamp(0, 1), batch["maps"], around, self.opacity)
         video = put_back(batch["mouths"], mouths, batch["rows"], batch["padding"])
+        if "sway" in batch:
+            video = swayed(video, batch["sway"])
         return see_drawn(self.on_device(), video, batch["rows"], batch["padding"])
 
     def lip_loss(self, batch: Any, seen: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from tfbench.methods._synctalklip_losses import (
     mouths_of,
     nearest_own,
     put_back,
+    swayed,
 )
 from tfbench.methods._synctalklip_nets import (
     CONTEXT,
@@ -170,6 +171,25 @@ def test_drawn_frames_go_back_to_their_places():
             assert torch.equal(video[b, t], normalised(gray[None])[0])
         else:
             assert torch.equal(video[b, t], true[b, t])
+
+
+def test_what_the_expert_sees_is_moved_turned_and_scaled():
+    """Twenty pixels a side, of which a shift by a tenth of half of that is one."""
+    video = torch.rand(2, 3, 20, 20, requires_grad=True)
+    same, moved = swayed(video, torch.tensor([[0.0, 0, 0, 0], [0.1, -0.2, 0, 0]]))
+    torch.testing.assert_close(same, video[0])
+    torch.testing.assert_close(moved[:, :-2, 1:], video[1, :, 2:, :-1])
+    torch.testing.assert_close(moved[:, -3:, 0], video[1, :, -1:, 0].expand(-1, 3))
+    quarter = swayed(video, torch.tensor([[0, 0, math.pi / 2, 0]]).expand(2, 4))
+    torch.testing.assert_close(quarter, video.rot90(1, (2, 3)), rtol=1e-4, atol=1e-4)
+    grown = swayed(video, torch.tensor([[0, 0, 0, 1.0]]).expand(2, 4))
+    torch.testing.assert_close(
+        grown.mean((2, 3)), video[:, :, 5:15, 5:15].mean((2, 3)), atol=0.03, rtol=0
+    )
+    moved.sum().backward()
+    assert video.grad is not None
+    assert not video.grad[0].any()
+    assert video.grad[1].any()
 
 
 def test_windows_share_no_frame_and_leave_some_out():

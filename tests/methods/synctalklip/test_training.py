@@ -286,6 +286,17 @@ def test_an_example_and_its_frames(expert: str, clips: list[Kept]):
     torch.testing.assert_close(seen[0][0], normalised(cut["mouths"]), atol=0.02, rtol=0)
 
 
+def test_what_the_expert_sees_sways_in_training_alone(expert: str, clips: list[Kept]):
+    made = training(expert, sway=0.1)
+    given = batch(made, clips)
+    assert given["sway"].shape == (2, 4)
+    assert float(given["sway"].abs().max()) <= 0.1
+    drawn = given["faces"].float() / 255
+    still = made.see({k: v for k, v in given.items() if k != "sway"}, drawn)
+    assert not torch.equal(made.see(given, drawn), still)
+    assert "sway" not in batch(training(expert), clips)
+
+
 def test_frames_of_one_clip_are_compared_where_there_are_enough(expert: str, clips: list[Kept]):
     with pytest.raises(ConfigError, match="at least 5, or contrast=none"):
         training(expert, window=2, groups=2)
