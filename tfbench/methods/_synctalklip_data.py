@@ -32,6 +32,7 @@ __all__ = [
     "SHORTEST",
     "Stretch",
     "draw_stretch",
+    "draw_sway",
     "draw_windows",
     "excerpt",
     "kept",
@@ -285,14 +286,25 @@ def varied(read: dict[str, Tensor], rng: np.random.Generator) -> dict[str, Tenso
     return read | seen
 
 
+def draw_sway(most: float, rng: np.random.Generator) -> dict[str, Tensor]:
+    """Draw how far one clip's mouths are moved, turned and scaled; see `swayed`.
+
+    Returns:
+        "sway" float32 (4,), from -`most` to `most`; nothing where `most` is 0.
+    """
+    return {"sway": torch.from_numpy(rng.uniform(-most, most, 4)).float()} if most else {}
+
+
 def together(examples: Sequence[Any]) -> dict[str, Tensor]:
     """Join drawn frames one after the other, and fill up what is as long as a clip.
 
     Returns:
         "faces", "maps" and "rows" int64 (N,), each drawn frame's place among all B T frames;
         "drawn" int64 (B,), how many belong to each clip; "reference" (B, 3, S, S); "lips"
-        (B, T, 40), "sound" (B, T, 104), "mouths" (B, T, 88, 88) and "padding" bool (B, T).
+        (B, T, 40), "sound" (B, T, 104), "mouths" (B, T, 88, 88) and "padding" bool (B, T). "sway"
+        (B, 4), where it was drawn.
     """
+    sways = [e["sway"] for e in examples if "sway" in e]
     lengths = torch.tensor([len(e["sound"]) for e in examples])
     longest = int(lengths.max())
     return {
@@ -305,4 +317,5 @@ def together(examples: Sequence[Any]) -> dict[str, Tensor]:
         "sound": pad_sequence([e["sound"] for e in examples], batch_first=True),
         "mouths": pad_sequence([e["mouths"] for e in examples], batch_first=True),
         "padding": torch.arange(longest) >= lengths[:, None],
+        **({"sway": torch.stack(sways)} if sways else {}),
     }

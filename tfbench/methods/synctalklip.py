@@ -56,6 +56,7 @@ from tfbench.methods._synctalklip_config import SyncTalklipConfig
 from tfbench.methods._synctalklip_data import (
     Stretch,
     draw_stretch,
+    draw_sway,
     draw_windows,
     excerpt,
     kept,
@@ -262,11 +263,7 @@ class SyncTalklip(LipMethod):
         others = self.other_places(clip.shapes["faces"][0], at + stretch.start)
         read = self.excerpt(clip, stretch, at.tolist(), int(rng.choice(others)), tokens)
         read = varied(read, rng) if c.augment else read
-        return (
-            read | {"sway": torch.tensor(rng.uniform(-c.sway, c.sway, 4).tolist())}
-            if c.sway
-            else read
-        )
+        return read | draw_sway(c.sway, rng)
 
     def excerpt(
         self,
@@ -287,9 +284,7 @@ class SyncTalklip(LipMethod):
     def collate(self, examples: Sequence[Any]) -> dict[str, Tensor]:
         """Join drawn frames one after the other, and fill up what is as long as a clip."""
         tokens = filled([e["tokens"].tolist() for e in examples])
-        sways = [e["sway"] for e in examples if "sway" in e]
-        known = {"sway": torch.stack(sways)} if sways else {}
-        return together(examples) | {"tokens": tokens} | known
+        return together(examples) | {"tokens": tokens}
 
     def loss(self, batch: Any) -> Tensor:
         """Compute Equation 13; the discriminator's loss is added, and shares no gradient.
