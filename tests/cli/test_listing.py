@@ -38,6 +38,10 @@ def test_what_one_thing_can_be_set_to(run, kind: str, name: str, parts: tuple[st
     assert all(part in text for part in parts), text
 
 
+def test_what_has_no_settings_shows_none(run):
+    assert "settings" not in run("list", "protocols", "self").text
+
+
 @pytest.mark.parametrize("kind", ["methods", "datasets", "evaluators"])
 def test_every_setting_says_what_it_means(kind: str):
     for name in registry(kind).names():

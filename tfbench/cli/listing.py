@@ -66,7 +66,9 @@ def _one(kind: str, name: str) -> dict[str, Table]:
     what.add_row(parsed.stem, _plain(registry(kind).find(parsed.stem).summary))
     found = {kind: what, **_names(kind, parsed.stem, plugin)}
     config = getattr(plugin, "Config", None)
-    return {**found, f"settings of {parsed}": _settings(kind, parsed, config)} if config else found
+    if config and dataclasses.fields(config):
+        found[f"settings of {parsed}"] = _settings(kind, parsed, config)
+    return found
 
 
 def _names(kind: str, stem: str, plugin: Any) -> dict[str, Table]:
