@@ -170,6 +170,20 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+def test_the_encoder_gives_the_same_bytes_whatever_lay_in_memory(tmp_path: Path):
+    """As large and as long as needed to show what x264 does without `cpu-independent`."""
+    draw = torch.Generator().manual_seed(0)
+    small = torch.rand(40, 3, 36, 46, generator=draw).cumsum(0) / 40
+    clip = torch.nn.functional.interpolate(small, (288, 368), mode="bilinear")
+    frames, written = (255 * clip).round().byte(), set()
+    for k in range(3):
+        litter = [torch.full((700_000 + k,), k, dtype=torch.uint8) for _ in range(20)]
+        del litter
+        write_video(tmp_path / "x.mp4", [frames], Fraction(25), None, comment="")
+        written.add((tmp_path / "x.mp4").read_bytes())
+    assert len(written) == 1
+
+
 def test_a_failure_leaves_no_file(tmp_path: Path):
     def breaks():
         yield moving(4)

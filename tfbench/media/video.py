@@ -34,6 +34,9 @@ __all__ = ["VideoFile", "open_clip", "read_comment", "write_video"]
 MARK = "AI-generated (synthetic) video of a talking face; made by tfbench"
 CRF = 10
 ENCODER_THREADS = 4
+REPEATABLE = "cpu-independent=1"
+"""Without it x264's macroblock tree is computed by the CPU's own instructions, and the same frames
+give other bytes on other CPUs and, with AVX-512, from one time to the next."""
 AUDIO_CHUNK = 1024
 
 
@@ -312,7 +315,7 @@ class _Pictures:
         context.thread_count = ENCODER_THREADS
         context.color_range = 1
         context.colorspace, context.color_primaries, context.color_trc = 1, 1, 1
-        stream.options = {"crf": str(crf), "preset": "medium"}
+        stream.options = {"crf": str(crf), "preset": "medium", "x264-params": REPEATABLE}
         self.stream = stream
         self.converter = VideoReformatter()
         self.fps = fps
