@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tfbench.nets.bundle import load_network
 from tfbench.validation.page import compose, write_page
 from tfbench.validation.study import Findings
 
@@ -73,3 +74,11 @@ def test_where_files_belong_on_a_machine_is_not_told(findings: Findings):
     text, _ = compose([dataclasses.replace(findings, left_out={"clip": why})], "plots")
     assert "- clip: CLIP\n" in text
     assert "/home/u" not in text
+
+
+def test_the_page_of_the_checkout_is_of_todays_networks():
+    page = Path(__file__).resolve().parents[2] / "docs" / "metric-validity.md"
+    judges = set(re.findall(r"` by (\S+) ([0-9a-f]{8})[,.]", page.read_text(encoding="utf-8")))
+    assert judges
+    for name, digits in sorted(judges):
+        assert load_network(name).sha256.startswith(digits), name
