@@ -35,8 +35,8 @@ MARK = "AI-generated (synthetic) video of a talking face; made by tfbench"
 CRF = 10
 ENCODER_THREADS = 4
 REPEATABLE = "cpu-independent=1"
-"""Without it x264's macroblock tree is computed by the CPU's own instructions, and the same frames
-give other bytes on other CPUs and, with AVX-512, from one time to the next."""
+"""Without it x264's macroblock tree is computed by instructions of the CPU at hand: by its own word
+for this option, results then differ between CPUs, and here they did from one time to the next."""
 AUDIO_CHUNK = 1024
 
 
