@@ -14,8 +14,9 @@ from tfbench.methods.speech2vid import Speech2Vid, Speech2VidConfig
 from tfbench.nets.bundle import load_shipped, read_record
 from tfbench.nets.syncnet import SyncNet, build
 from tfbench.training import ship as module
+from tfbench.training.assess import Assessment
 from tfbench.training.bundle import write_bundle, write_network
-from tfbench.training.ship import main, ship
+from tfbench.training.ship import main, measure, ship
 
 COMMAND = (
     "tfbench train syncnet 'lips=[8, 8]' --dataset grid --root ../data/grid --out runs/a "
@@ -52,6 +53,29 @@ def test_one_that_is_too_large_is_refused(run: Path, tmp_path: Path, monkeypatch
     ):
         ship(run, "syncnet.mine", [], tmp_path)
     assert not list(tmp_path.glob("syncnet*"))
+
+
+def test_measuring_again_replaces_what_is_known_of_that_data_set_only(
+    run: Path, tmp_path: Path, monkeypatch
+):
+    ship(run, "syncnet.mine", [], tmp_path)
+    monkeypatch.setattr(module._Place, "trainee", lambda *_: None)
+    for n_clips, tests in ((1, ["puppets", "puppets split=val"]), (2, ["puppets split=val"])):
+        seen = lambda _, data, n=n_clips: Assessment(data.label, data.checksum(), n, 0, ())  # noqa: E731
+        monkeypatch.setattr(module, "assess", seen)
+        measure("syncnet.mine", tests, tmp_path)
+    found = read_record(tmp_path / "syncnet.mine.json")["tests"]
+    assert [(test["dataset"], test["n_clips"]) for test in found] == [
+        ("puppets-test", 1),
+        ("puppets-val", 2),
+    ]
+
+
+@pytest.mark.parametrize("words", [["syncnet.mine"], ["run", "syncnet.mine", "--again"]])
+def test_a_run_and_again_exclude_each_other(words: list[str], capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit):
+        main(words)
+    assert "either a run or --again" in capsys.readouterr().err
 
 
 def test_a_run_without_bundle_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture):

@@ -4,7 +4,8 @@
 weights of a run's best network to half precision, measures them as they will be loaded on every
 held-out data set that is named, and writes
 `tfbench/nets/weights/<stem>.<variant>.{safetensors,json}`, or, for a method, the bundle
-`tfbench/methods/weights/<stem>.<variant>/`.
+`tfbench/methods/weights/<stem>.<variant>/`. `--again` in the place of RUN measures anew what is
+shipped, where a data set or a measure has changed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import shlex
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
     from tfbench.evaluators.base import Trainee
 
-__all__ = ["main", "ship"]
+__all__ = ["main", "measure", "ship"]
 
 LARGEST = 8_000_000
 """Bytes of one shipped network."""
@@ -59,8 +61,7 @@ def ship(
         ConfigError: A network is too large.
     """
     record = read_record(run / "bundle" / "bundle.json")
-    is_method = record["name"] in registry("methods").names()
-    place = _MethodPlace(name, folder or SHIPPED) if is_method else _Place(name, folder or WEIGHTS)
+    place = _place(name, folder)
     for part in record["parts"]:
         path = place.weights(part)
         record["parts"][part] = write_network(path, place.network(run, record, part), half=True)
@@ -74,15 +75,43 @@ def ship(
         training = training.get("began_with")
     record["tests"] = []
     _write(place.record, record)
+    return measure(name, tests, folder)
+
+
+def measure(name: str, tests: list[str], folder: Path | None = None) -> tuple[Assessment, ...]:
+    """Measure what is shipped; figures on data sets that are not named stay.
+
+    Args:
+        name: Its `stem.variant`.
+        tests: Held-out data sets, `name key=value ...` each.
+        folder: Where it is; None is where the package looks.
+
+    Returns:
+        What was measured, which the record then holds as well.
+    """
+    place = _place(name, folder)
+    record = read_record(place.record)
     found = []
     for words in tests:
         dataset, *settings = shlex.split(words)
         plugin = registry("datasets").load(dataset)
         data = plugin(load_config(plugin.Config, "datasets", parse_name(dataset), settings))
         found.append(assess(place.trainee(record), data))
-        record["tests"].append(_plain(found[-1]))
+        new = _plain(found[-1])
+        known = [old["dataset"] for old in record["tests"]]
+        if new["dataset"] in known:
+            record["tests"][known.index(new["dataset"])] = new
+        else:
+            record["tests"].append(new)
         _write(place.record, record)
     return tuple(found)
+
+
+def _place(name: str, folder: Path | None) -> _Place:
+    """Return where a network or a method is shipped."""
+    if parse_name(name).stem in registry("methods").names():
+        return _MethodPlace(name, folder or SHIPPED)
+    return _Place(name, folder or WEIGHTS)
 
 
 class _Place:
@@ -157,12 +186,16 @@ def _write(path: Path, record: dict[str, Any]) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Ship a network; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tfbench.training.ship", description=__doc__)
-    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("run", type=Path, nargs="?", help="folder of the run")
+    parser.add_argument("--again", action="store_true", help="measure what is shipped; no run")
     parser.add_argument("name", help="stem.variant")
     parser.add_argument("--test", action="append", default=[], help="data set and its settings")
     given = parser.parse_args(arguments)
+    if given.again == (given.run is not None):
+        parser.error("name either a run or --again")
     try:
-        for one in ship(given.run, given.name, given.test):
+        step = measure if given.again else partial(ship, given.run)
+        for one in step(given.name, given.test):
             for figure in one.figures:
                 print(
                     f"{one.dataset}: {figure.name} {figure.value:.4g}{figure.unit} (n {figure.n})"

@@ -62,7 +62,7 @@ class Split:
 SPLITS = {
     "train": Split(0, 400, 0, "train"),
     "val": Split(1, 24, 1, "val"),
-    "test": Split(2, 40, 2, "test"),
+    "test": Split(2, 120, 2, "test"),
     "test-seen": Split(3, 24, 0, "test"),
     "test-emotion": Split(4, 88, 3, "test", crossed=True),
 }
@@ -70,9 +70,15 @@ SPLITS = {
 
 REDRAWN = {
     "val-000006": 1,
+    "test-000040": 4,
+    "test-000041": 1,
+    "test-000051": 1,
+    "test-000052": 1,
+    "test-000065": 2,
+    "test-000105": 1,
     "test-seen-000020": 6,
     "test-seen-000021": 6,
-    "test-seen-000023": 11,
+    "test-seen-000023": 14,
     "test-emotion-000001": 1,
     "test-emotion-000053": 1,
     "test-emotion-000058": 1,
