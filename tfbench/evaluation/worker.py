@@ -21,7 +21,7 @@ from tfbench.core.paths import cache_dir
 from tfbench.core.types import Case, Clip, Need, Score, TensorVideo
 from tfbench.evaluation.store import Rows, load_rows
 from tfbench.faces.detect import FaceDetector
-from tfbench.media.video import open_clip, read_comment
+from tfbench.media.video import WRITER, open_clip, read_comment
 from tfbench.preparation.arrays import Arrays, clip_sha256
 from tfbench.preparation.first_pass import FaceFinder
 from tfbench.preparation.views import ClipViews
@@ -168,6 +168,7 @@ class Worker:
                 "inputs": inputs,
                 "seed": case.request.seed,
                 "device": self.device.type,
+                "writer": WRITER,
             }
         )
         out = self.evaluation.folder / "videos" / f"{case.id}.mp4"

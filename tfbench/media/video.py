@@ -37,6 +37,8 @@ ENCODER_THREADS = 4
 REPEATABLE = "cpu-independent=1"
 """Without it x264's macroblock tree is computed by instructions of the CPU at hand: by its own word
 for this option, results then differ between CPUs, and here they did from one time to the next."""
+WRITER = 2
+"""Changes with every change of what `write_video` makes of the same frames."""
 AUDIO_CHUNK = 1024
 
 
