@@ -3,10 +3,10 @@
     python benchmarks/puppets_splits.py SPLIT ...
 
 Makes the splits with their usual settings, decodes them, and gives every frame to facenet-pytorch's
-MTCNN with its defaults and to tfbench's own detector. Clips with a frame in which the first does not
-see exactly one face above 0.95 are listed, and those in which the second, by which metrics track
-faces, sees one above 0.9 in less than 60 % of the frames. `plan.REDRAWN` says with which attempt they
-begin instead; the second rule was applied to `test` alone.
+MTCNN with its defaults and to tfbench's own detector. Clips with a frame in which the first does
+not see exactly one face above 0.95 are listed, and those in which the second, by which metrics
+track faces, sees one above 0.9 in less than 60 % of the frames. `plan.REDRAWN` says with which
+attempt they begin instead; the second rule was applied to `test` alone.
 """
 
 from __future__ import annotations
