@@ -76,9 +76,13 @@ REDRAWN = {
     "test-000051": 1,
     "test-000052": 1,
     "test-000056": 1,
+    "test-000057": 2,
     "test-000058": 2,
+    "test-000062": 2,
     "test-000065": 2,
     "test-000067": 2,
+    "test-000074": 1,
+    "test-000103": 2,
     "test-000105": 1,
     "test-000111": 1,
     "test-seen-000020": 6,
@@ -89,8 +93,8 @@ REDRAWN = {
     "test-emotion-000058": 1,
     "test-emotion-000059": 1,
 }
-"""Clips of the usual splits in which a frame fails MTCNN only after compression, or too many of
-`test` the detector that metrics use, and which attempt to begin with instead; found by
+"""Clips of the usual splits in which a frame fails MTCNN only after compression, or, in `test`, too
+many the detector that metrics use, and which attempt to begin with instead; found by
 `benchmarks/puppets_splits.py`."""
 
 
