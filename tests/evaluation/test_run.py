@@ -154,6 +154,21 @@ def test_a_finished_run_is_not_done_again(clips: Path, tmp_path: Path):
     assert (tmp_path / "run/rows-0.jsonl").read_bytes() == before
 
 
+def test_videos_of_another_writer_are_made_anew(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    evaluation = replace(build(clips, tmp_path / "run"), generator=GroundTruth())
+    made = []
+    for writer in (1, 1, 2):
+        monkeypatch.setattr("tfbench.evaluation.worker.WRITER", writer)
+        evaluate(evaluation, accelerator="cpu")
+        videos = sorted((tmp_path / "run/videos").glob("*.mp4"))
+        made.append([video.stat().st_mtime_ns for video in videos])
+    assert len(made[0]) == 4
+    assert made[0] == made[1]
+    assert all(new > old for new, old in zip(made[2], made[0], strict=True))
+
+
 def test_a_torn_last_line_is_dropped_and_done_again(clips: Path, tmp_path: Path):
     evaluation = build(clips, tmp_path / "run")
     evaluate(evaluation, accelerator="cpu")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["VideoFile", "open_clip", "read_comment", "write_video"]
+__all__ = ["WRITER", "VideoFile", "open_clip", "read_comment", "write_video"]
 
 MARK = "AI-generated (synthetic) video of a talking face; made by tfbench"
 CRF = 10
